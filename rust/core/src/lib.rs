@@ -1,0 +1,1 @@
+//! Job tables, journals, definitions and queries of batchwright, without Python.
