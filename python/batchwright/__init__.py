@@ -1,0 +1,1 @@
+"""Computations as batch jobs on clusters."""
