@@ -49,7 +49,7 @@ impl Interrupt {
             return false;
         }
         self.next_look_ms.store(now_ms + LOOK_EVERY.as_millis() as u64, Ordering::Relaxed);
-        let Err(error) = Python::attach(|py| py.check_signals()) else {
+        let Some(error) = Python::attach(|py| py.check_signals().err()) else {
             return false;
         };
         if let Ok(mut raised) = self.raised.lock() {
