@@ -215,6 +215,11 @@ impl Layout {
         self.queue(host).join(format!("host-{number:010}-000000.bwj"))
     }
 
+    /// Why a host process failed; there only if it did.
+    pub fn host_output(&self, host: &str, number: u32) -> PathBuf {
+        self.queue(host).join(format!("host-{number:010}.out"))
+    }
+
     /// The folders that exist from the start.
     pub fn folders(&self) -> Vec<PathBuf> {
         vec![
