@@ -1,0 +1,1 @@
+"""Cluster functions: how jobs get onto a system, are listed and killed."""

@@ -1,0 +1,381 @@
+"""What every backend is: a small class that submits, kills and lists."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import os
+import re
+import subprocess
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
+
+from batchwright import serialization
+from batchwright.errors import ConfigError, SchedulerError
+
+if TYPE_CHECKING:
+    from batchwright.collection import JobCollection
+    from batchwright.registry import Registry
+
+HOOKS = (
+    "pre_sync",
+    "post_sync",
+    "pre_submit_job",
+    "post_submit_job",
+    "pre_submit",
+    "post_submit",
+    "pre_kill",
+    "post_kill",
+)
+NODE_HOOKS = ("pre_do_collection", "post_do_collection")
+TEMPORARY = range(1, 101)
+_HERE = ("localhost", "127.0.0.1", "::1", "")
+_HOST = re.compile(r"[A-Za-z0-9_.:@-]+")
+# What the submitting shell got from a scheduler must not reach the next job.
+_INHERITED = re.compile(r"(SLURM|SBATCH|PBS|LSB|SGE|PMI|OMPI)(_|X|I|$).*")
+_CONFIGURATION = frozenset(
+    {"SLURM_CONF", "SGE_ROOT", "SGE_CELL", "SGE_QMASTER_PORT", "SGE_EXECD_PORT", "SGE_CLUSTER_NAME"}
+    | {"PBS_SERVER", "PBS_CONF_FILE", "PBS_EXEC", "PBS_DEFAULT", "LSB_CONFDIR"}
+)
+_SECRET = re.compile(r".*(TOKEN|SECRET|PASSW).*|.*_KEY|AWS_.*")
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A command that ended."""
+
+    argv: tuple[str, ...]
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchState:
+    """What a scheduler says about one of its jobs."""
+
+    state: Literal["queued", "running"]
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitResult:
+    """What became of a submission.
+
+    Parameters
+    ----------
+    status
+        0 is success, 1–100 a temporary error, all else final.
+    batch_ids
+        How the scheduler calls the job; one id a task of an array.
+    log_file
+        Where the scheduler puts the log, if not where it was asked to.
+    message
+        What went wrong.
+    """
+
+    status: int
+    batch_ids: Sequence[str] = ()
+    log_file: str | None = None
+    message: str = ""
+
+    @classmethod
+    def from_failure(cls, completed: Completed, status: int = 101) -> Self:
+        """Describe a command that failed."""
+        said = "\n".join(part for part in (completed.stderr.strip(), completed.stdout.strip()) if part)
+        command = " ".join(completed.argv)
+        return cls(status, message=f"`{command}` ended with {completed.exit_code}: {said}")
+
+
+class ClusterFunctions(ABC):
+    """How jobs get onto a system.
+
+    Subclass it for a system of your own; `submit` is all that is needed.
+    """
+
+    name: str = "custom"
+    array_var: str | None = None
+    """The variable that holds a task's index on the node; None without arrays."""
+    scheduler_latency: float = 0.0
+    """Seconds until the scheduler lists what was submitted or killed."""
+    fs_latency: float = 0.0
+    """Seconds until files of the node are seen here."""
+    hooks: Mapping[str, Callable[..., object]] = MappingProxyType({})
+
+    runs_setup: ClassVar[bool] = False
+    """Whether its scripts run `modules` and `setup`; else a shell around the workers does."""
+    is_local: ClassVar[bool] = False
+    """Whether jobs run on this machine, where nothing is gained by looking rarely."""
+    _stored: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Remember the arguments, by which a registry stores the backend."""
+        made = super().__new__(cls)
+        made._stored = (args, kwargs)
+        return made
+
+    @property
+    def identity(self) -> str:
+        """Whose listings are evidence for jobs: the name, and the host if it matters."""
+        return self.name
+
+    def arguments(self) -> dict[str, Any]:
+        """Give the arguments it was made from by name, as plain data where that is possible."""
+        args, kwargs = self._stored
+        return dict(inspect.signature(type(self)).bind(*args, **kwargs).arguments)
+
+    @abstractmethod
+    def submit(self, reg: Registry, jc: JobCollection) -> SubmitResult:
+        """Hand a collection over."""
+
+    def kill(self, reg: Registry, batch_ids: Sequence[str]) -> None:
+        """Stop jobs; raise `SchedulerError` if that fails."""
+        raise SchedulerError(f"cluster functions `{self.name}` cannot kill jobs")
+
+    def list_jobs(self, reg: Registry) -> Mapping[str, BatchState] | None:
+        """List all jobs on the system in one call; None where that is unsupported."""
+        return None
+
+    def prepare_submit(self, reg: Registry) -> None:
+        """Refuse what cannot work, before anything is written."""
+
+    def finish_submit(self, reg: Registry) -> None:
+        """Do what is done once for all chunks of one call."""
+
+    def run_hook(self, hook: str, *args: object) -> object:
+        """Run a hook if there is one of that name."""
+        function = self.hooks.get(hook)
+        return function(*args) if function else None
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in self._shown().items())
+        return f"{type(self).__name__}({shown})"
+
+    def _shown(self) -> dict[str, Any]:
+        return self.arguments()
+
+
+def check_hooks(hooks: Mapping[str, Callable[..., object]] | None) -> Mapping[str, Any]:
+    """Refuse hooks of unknown names, which would never run."""
+    for hook, function in (hooks or {}).items():
+        if hook not in (*HOOKS, *NODE_HOOKS):
+            near = difflib.get_close_matches(hook, (*HOOKS, *NODE_HOOKS), n=1)
+            hint = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(HOOKS)}"
+            raise ConfigError(f"unknown hook `{hook}`; {hint}")
+        if not callable(function):
+            raise ConfigError(f"hook `{hook}` is {function!r}: give a function")
+    return MappingProxyType(dict(hooks or {}))
+
+
+class _FromFunctions(ClusterFunctions):
+    """Cluster functions made of plain functions."""
+
+    def __init__(
+        self,
+        name: str,
+        submit_job: Callable[..., SubmitResult],
+        kill_job: Callable[..., object] | None,
+        list_jobs: Callable[..., Any] | None,
+        list_jobs_queued: Callable[..., Iterable[str]] | None,
+        list_jobs_running: Callable[..., Iterable[str]] | None,
+        array_var: str | None,
+        scheduler_latency: float,
+        fs_latency: float,
+        hooks: Mapping[str, Callable[..., object]] | None,
+    ) -> None:
+        self.name = name
+        self.array_var = array_var
+        self.scheduler_latency = scheduler_latency
+        self.fs_latency = fs_latency
+        self.hooks = check_hooks(hooks)
+        self._submit = submit_job
+        self._kill = kill_job
+        self._list = list_jobs
+        self._queued = list_jobs_queued
+        self._running = list_jobs_running
+
+    def submit(self, reg: Registry, jc: JobCollection) -> SubmitResult:
+        return self._submit(reg, jc)
+
+    def kill(self, reg: Registry, batch_ids: Sequence[str]) -> None:
+        if self._kill is None:
+            super().kill(reg, batch_ids)
+        else:
+            self._kill(reg, tuple(batch_ids))
+
+    def list_jobs(self, reg: Registry) -> Mapping[str, BatchState] | None:
+        if self._list is not None:
+            return as_listing(self._list(reg))
+        if self._queued is None and self._running is None:
+            return None
+        queued = self._queued(reg) if self._queued else ()
+        running = self._running(reg) if self._running else ()
+        found = {str(batch): BatchState("queued") for batch in queued}
+        return found | {str(batch): BatchState("running") for batch in running}
+
+    def _shown(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+
+def as_listing(found: Any) -> Mapping[str, BatchState] | None:
+    """Accept what a user's listing gives: states by batch id, as objects or words."""
+    if found is None:
+        return None
+    if not isinstance(found, Mapping):
+        raise SchedulerError(f"`list_jobs` gave {found!r}: give a mapping of batch id to state")
+    listing: dict[str, BatchState] = {}
+    for batch, state in cast("Mapping[object, Any]", found).items():
+        state = BatchState(state) if isinstance(state, str) else state
+        if not isinstance(state, BatchState) or state.state not in ("queued", "running"):
+            raise SchedulerError(f"`list_jobs` gave {state!r} for {batch!r}: give a BatchState")
+        listing[str(batch)] = state
+    return listing
+
+
+def make_cluster_functions(
+    name: str,
+    submit_job: Callable[..., SubmitResult],
+    kill_job: Callable[..., object] | None = None,
+    list_jobs: Callable[..., Any] | None = None,
+    *,
+    list_jobs_queued: Callable[..., Iterable[str]] | None = None,
+    list_jobs_running: Callable[..., Iterable[str]] | None = None,
+    array_var: str | None = None,
+    scheduler_latency: float = 0,
+    fs_latency: float = 0,
+    hooks: Mapping[str, Callable[..., object]] | None = None,
+) -> ClusterFunctions:
+    """Make cluster functions of plain functions.
+
+    Parameters
+    ----------
+    submit_job
+        `(reg, jc) -> SubmitResult`.
+    kill_job
+        `(reg, batch_ids)`, the ids a tuple.
+    list_jobs
+        `(reg) -> {batch_id: BatchState}`; or give the two lists of ids apart.
+
+    Examples
+    --------
+    >>> functions = make_cluster_functions("nowhere", lambda reg, jc: SubmitResult(101))
+    >>> functions.name
+    'nowhere'
+    """
+    for what, function in {"submit_job": submit_job, "kill_job": kill_job}.items():
+        if function is not None and not callable(function):
+            raise ConfigError(f"`{what}` is {function!r}: give a function")
+    return _FromFunctions(
+        name,
+        submit_job,
+        kill_job,
+        list_jobs,
+        list_jobs_queued,
+        list_jobs_running,
+        array_var,
+        scheduler_latency,
+        fs_latency,
+        hooks,
+    )
+
+
+def dump_functions(backend: ClusterFunctions) -> dict[str, Any] | None:
+    """Give the arguments of function-built cluster functions as JSON, functions by reference."""
+    stored: dict[str, Any] = {}
+    for name, value in backend.arguments().items():
+        if name == "hooks":
+            stored[name] = {hook: serialization.reference(f) for hook, f in (value or {}).items()}
+            if None in stored[name].values():
+                return None
+        elif callable(value):
+            stored[name] = {"function": serialization.reference(value)}
+            if stored[name]["function"] is None:
+                return None
+        else:
+            stored[name] = value
+    return stored
+
+
+def load_functions(stored: Mapping[str, Any]) -> ClusterFunctions:
+    """Make cluster functions again from what `dump_functions` gave."""
+    arguments: dict[str, Any] = {}
+    for name, value in stored.items():
+        if name == "hooks":
+            arguments[name] = {h: serialization.dereference(f) for h, f in value.items()}
+        elif isinstance(value, dict):
+            arguments[name] = serialization.dereference(cast("dict[str, str]", value)["function"])
+        else:
+            arguments[name] = value
+    return _FromFunctions(**arguments)
+
+
+def is_made_of_functions(backend: ClusterFunctions) -> bool:
+    """Whether `make_cluster_functions` made it."""
+    return isinstance(backend, _FromFunctions)
+
+
+def run_command(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    stdin: str | None = None,
+    nodename: str = "localhost",
+    timeout: float = 60,
+) -> Completed:
+    """Run a command of a scheduler, here or by ssh on another host.
+
+    A missing program is exit code 127; a command that does not end in time a `SchedulerError`.
+
+    Examples
+    --------
+    >>> run_command(["echo", "hello"]).stdout
+    'hello\\n'
+    >>> run_command(["no-such-program"]).exit_code
+    127
+    """
+    words = tuple(os.fspath(word) for word in argv)
+    command = words if nodename in _HERE else _by_ssh(words, nodename)
+    try:
+        done = subprocess.run(
+            command,
+            input=stdin if stdin is not None else "",
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            env=command_environment(),
+            check=False,
+        )
+    except (FileNotFoundError, PermissionError) as error:
+        return Completed(words, 127, "", f"{words[0]}: {error.strerror}")
+    except subprocess.TimeoutExpired:
+        raise SchedulerError(f"`{' '.join(words)}` did not end within {timeout} s") from None
+    return Completed(words, done.returncode, done.stdout, done.stderr)
+
+
+def _by_ssh(words: Sequence[str], nodename: str) -> tuple[str, ...]:
+    import shlex
+
+    if nodename.startswith("-") or not _HOST.fullmatch(nodename):
+        raise ConfigError(f"`{nodename}` is no name of a host")
+    return ("ssh", "-q", "-o", "BatchMode=yes", "--", nodename, shlex.join(words))
+
+
+def command_environment(keep: Iterable[str] = ()) -> dict[str, str]:
+    """Give the environment for commands that submit: nothing of an enclosing job, no secrets."""
+    kept = _CONFIGURATION | set(keep)
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in kept or not (_INHERITED.fullmatch(name) or _SECRET.fullmatch(name.upper()))
+    }
+
+
+def node_local_folders() -> tuple[Path, ...]:
+    """Give the folders that other hosts do not share."""
+    import tempfile
+
+    return (Path(tempfile.gettempdir()), Path("/tmp"), Path("/dev/shm"), Path("/run"))  # noqa: S108

@@ -1,0 +1,79 @@
+"""One look at the scheduler, shared by all verbs: ask it, merge what run files say, expire.
+
+A look begins before the merge that follows it, so that a job which ends in between is taken for
+done and never for vanished.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from batchwright.errors import BatchwrightError, OwnershipLostError
+
+if TYPE_CHECKING:
+    from batchwright.clusters.base import BatchState, ClusterFunctions
+    from batchwright.registry import Registry
+
+LEAST_AGE = 1.0
+_log = logging.getLogger("batchwright")
+
+
+def sync(reg: Registry, *, expire_after: int | None = None) -> bool:
+    """Bring the registry up to date: one look at most, then what the nodes wrote.
+
+    Returns
+    -------
+    bool
+        Whether anything changed.
+    """
+    store = reg.store
+    store.refresh()
+    backend: ClusterFunctions = reg.cluster_functions
+    looked = has_open_jobs(reg) and look(reg, backend)
+    backend.run_hook("pre_sync", reg)
+    changed = store.core.sync()
+    if looked and store.writeable:
+        limit = expire_after if expire_after is not None else store.settings.get("expire_after")
+        changed = bool(store.core.expire(limit)) or changed
+    backend.run_hook("post_sync", reg)
+    return changed
+
+
+def has_open_jobs(reg: Registry) -> bool:
+    """Whether any submitted job has not ended."""
+    counts = reg.store.core.counts(None)
+    return counts["submitted"] > counts["done"] + counts["error"] + counts["expired"]
+
+
+def look(reg: Registry, backend: ClusterFunctions) -> bool:
+    """Ask the scheduler unless that was done just now; True if a new look was taken."""
+    last = reg.store.look
+    now = time.monotonic()
+    wait = max(backend.scheduler_latency, LEAST_AGE)
+    if last.identity == backend.identity and now - last.at < wait:
+        return False
+    last.identity, last.at, last.succeeded = backend.identity, now, False
+    try:
+        listing = backend.list_jobs(reg)
+    except OwnershipLostError:
+        raise
+    except (BatchwrightError, OSError) as error:
+        # No look is no evidence: states stay, and the next verb asks again.
+        _log.warning("listing the jobs of `%s` failed: %s", backend.name, error)
+        return False
+    reg.store.core.observe(backend.identity, None if listing is None else rows(listing))
+    last.succeeded = True
+    return listing is not None
+
+
+def rows(listing: Mapping[str, BatchState]) -> list[tuple[str, bool, str]]:
+    """Give a listing as the core takes it."""
+    return [(batch, state.state == "running", state.reason) for batch, state in listing.items()]
+
+
+def forget(reg: Registry) -> None:
+    """Make the next verb look again, because we changed what is on the system."""
+    reg.store.look.at = float("-inf")

@@ -1,0 +1,132 @@
+"""The opened folder of a registry: the core's handle, its settings, and the newest look.
+
+Verbs get at all three through `Registry.store`; nothing else touches the extension, except `ids`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from batchwright import _core
+from batchwright.errors import ReadOnlyRegistryError
+from batchwright.settings import Settings
+
+
+@dataclass(slots=True)
+class Look:
+    """When the scheduler was last asked, and by which backend."""
+
+    identity: str = ""
+    at: float = float("-inf")
+    """Monotonic seconds."""
+    succeeded: bool = False
+
+
+@dataclass(slots=True)
+class Store:
+    """An opened registry folder."""
+
+    core: _core.Store
+    file_dir: Path
+    settings: Settings
+    temporary: bool = False
+    pid: int = field(default_factory=os.getpid)
+    look: Look = field(default_factory=Look)
+    closed: bool = False
+    definitions: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What verbs computed from definitions, which never change; keyed by their own names."""
+
+    @property
+    def writeable(self) -> bool:
+        """Whether changes may be made now."""
+        return not self.closed and self.core.writeable and self.pid == os.getpid()
+
+    def require_writeable(self) -> None:
+        """Raise unless changes may be made; every verb that writes begins with this."""
+        if self.pid != os.getpid():
+            raise ReadOnlyRegistryError(
+                f"registry `{self.file_dir}` belongs to process {self.pid}, and this is its fork "
+                f"{os.getpid()}: load it here with `load_registry`"
+            )
+        if not self.writeable:
+            raise ReadOnlyRegistryError(
+                f"registry `{self.file_dir}` is read-only here: load it with `writeable=True`"
+            )
+
+    def refresh(self) -> None:
+        """Take over what the owner has written since, where we are not the owner."""
+        if not self.core.writeable:
+            self.core.refresh()
+
+    def close(self) -> None:
+        """Save, release the ownership, and go on as a reader. Idempotent."""
+        if self.closed:
+            return
+        if self.pid != os.getpid():
+            self.closed = True
+            return
+        self.core.save(False)
+        self.core.close()
+        self.closed = True
+        self.core = _core.Store.open(str(self.file_dir), False, False)
+        self.settings.core = self.core
+
+    def abandon(self) -> None:
+        """Close for good, without a save: the folder is about to go."""
+        if not self.closed and self.pid == os.getpid():
+            self.core.close()
+        self.closed = True
+
+    def collection_path(self, chunk: str) -> Path:
+        """Where the core publishes the collection of a chunk."""
+        return self.file_dir / "jobs" / chunk[:2] / f"{chunk}.bwc"
+
+    def output_path(self, chunk: str) -> Path:
+        """Where a scheduler may put what the executor itself prints."""
+        return self.file_dir / "logs" / chunk[:2] / f"{chunk}.out"
+
+
+def create(path: Path, kind: str, seed: int, access: str) -> _core.Store:
+    """Make the folder of a registry and own it."""
+    return _core.Store.create(str(path), kind, seed, access)
+
+
+def opened(path: Path, *, writeable: bool, break_lock: bool) -> _core.Store:
+    """Open the folder of a registry."""
+    return _core.Store.open(str(path), writeable, break_lock)
+
+
+def request_on_host(
+    store: Store, chunk: str, cores: int, host_cores: int, max_concurrent: int
+) -> None:
+    """Queue a chunk for this host's cores."""
+    _core.host_request(store.core, chunk, cores, host_cores, max_concurrent)
+
+
+def listed_on_host(path: Path) -> list[dict[str, Any]]:
+    """Give the chunks that this host queues or runs for a registry."""
+    return _core.host_listing(str(path))
+
+
+def host_name() -> str:
+    """Give the name by which this host's queue goes."""
+    return _core.host_name()
+
+
+def open_collection(path: Path) -> _core.Collection:
+    """Read a job collection."""
+    return _core.Collection.open(str(path))
+
+
+def claim(path: Path) -> _core.Run | None:
+    """Claim a collection for this process; None where it was taken back."""
+    return _core.Run.claim(str(path))
+
+
+def version() -> str:
+    """Give the version of extension and package."""
+    return _core.__version__
+
