@@ -100,19 +100,25 @@ fn keep(place: &Place, number: u32, message: &str) {
 struct Settings {
     executor: PathBuf,
     linger: Duration,
+    /// Widens the race between leaving and a request, for tests of builds with assertions.
+    delay: Duration,
     cores: u32,
 }
 
 impl Settings {
     fn from_environment(cores: Option<u32>) -> std::result::Result<Self, Failure> {
-        let linger = std::env::var("BATCHWRIGHT_HOST_LINGER_MS").ok();
-        let linger = linger.and_then(|text| text.parse().ok()).map(Duration::from_millis);
+        let delay = milliseconds("BATCHWRIGHT_HOST_DELAY_MS").filter(|_| cfg!(debug_assertions));
         Ok(Self {
             executor: launch::executor().map_err(|e| failed(format!("no executor: {e}")))?,
-            linger: linger.unwrap_or(LINGER),
+            linger: milliseconds("BATCHWRIGHT_HOST_LINGER_MS").unwrap_or(LINGER),
+            delay: delay.unwrap_or_default(),
             cores: cores.unwrap_or_else(launch::cores_here),
         })
     }
+}
+
+fn milliseconds(variable: &str) -> Option<Duration> {
+    std::env::var(variable).ok()?.parse().ok().map(Duration::from_millis)
 }
 
 struct Waiting {
@@ -199,6 +205,7 @@ impl Server {
                     return self.say_left();
                 }
                 Leave::Idle => {
+                    std::thread::sleep(self.settings.delay);
                     self.say_left()?;
                     self.look_until_seen()?;
                     if self.waiting.is_empty() || !self.claim_again()? {

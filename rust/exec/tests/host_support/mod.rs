@@ -25,6 +25,8 @@ pub struct Bench {
     pub layout: Layout,
     pub host: String,
     linger_ms: u32,
+    /// How long a host hesitates before it says that it leaves.
+    pub delay_ms: u32,
 }
 
 impl Bench {
@@ -37,7 +39,7 @@ impl Bench {
         let identity = r#"{"version": 1, "access": "private"}"#;
         fs::write(layout.identity(), identity).expect("registry.json");
         let fs = RealFs::new(Access::Private);
-        Self { folder, fs, layout, host: process::host_name(), linger_ms }
+        Self { folder, fs, layout, host: process::host_name(), linger_ms, delay_ms: 0 }
     }
 
     pub fn root(&self) -> &Path {
@@ -74,6 +76,7 @@ impl Bench {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake_executor.sh");
         command.env("BATCHWRIGHT_EXEC", script);
         command.env("BATCHWRIGHT_HOST_LINGER_MS", self.linger_ms.to_string());
+        command.env("BATCHWRIGHT_HOST_DELAY_MS", self.delay_ms.to_string());
         command.env("FAKE_DIR", self.folder.path().join("fake"));
         command
     }
@@ -108,7 +111,7 @@ impl Bench {
     pub fn wait(&self, what: &str, mut done: impl FnMut() -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !done() {
-            assert!(Instant::now() < deadline, "{what}; {:?}", self.run("list", &[]));
+            assert!(Instant::now() < deadline, "in vain: {what}; {:?}", self.in_state("queued"));
             thread::sleep(Duration::from_millis(10));
         }
     }
