@@ -42,7 +42,7 @@ const WRONG: i32 = 2;
 const FAILED: i32 = 1;
 
 /// Runs `batchwright-exec host ARGS` and returns its exit code.
-pub fn command(args: Vec<OsString>) -> i32 {
+pub fn command(args: &[OsString]) -> i32 {
     let done = parse(args).and_then(|(verb, call)| match verb.as_str() {
         "start" => call.open().and_then(|place| start::start(&place, call.cores)),
         "serve" => call.open().and_then(|place| serve::command(&place, call.cores)),
@@ -85,10 +85,10 @@ struct Call {
     chunks: Vec<ChunkId>,
 }
 
-fn parse(args: Vec<OsString>) -> Result<(String, Call), Failure> {
-    let mut args = args.into_iter();
-    let verb = args.next().ok_or_else(|| wrong(USAGE))?.to_string_lossy().into_owned();
-    let call = parse_options(&mut lexopt::Parser::from_args(args), verb == "kill")
+fn parse(args: &[OsString]) -> Result<(String, Call), Failure> {
+    let (verb, rest) = args.split_first().ok_or_else(|| wrong(USAGE))?;
+    let verb = verb.to_string_lossy().into_owned();
+    let call = parse_options(&mut lexopt::Parser::from_args(rest), verb == "kill")
         .map_err(|error| wrong(format!("{error}; {USAGE}")))?;
     Ok((verb, call))
 }
@@ -126,9 +126,9 @@ impl Call {
 struct Identity {
     #[serde(default)]
     access: Access,
-    /// Which format it is, is the owner's to judge: it wrote the request. Any registry has one.
-    #[serde(rename = "version")]
-    _version: serde_json::Value,
+    /// Every registry has one. Which it is, is judged by the owner, which made the request.
+    #[serde(rename = "format")]
+    _format: u32,
 }
 
 /// One registry's queue on this host.

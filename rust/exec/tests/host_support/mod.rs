@@ -36,7 +36,7 @@ impl Bench {
         fs::create_dir_all(&root).expect("the registry");
         fs::create_dir_all(folder.path().join("fake")).expect("the script's folder");
         let layout = Layout::new(&root);
-        let identity = r#"{"version": 1, "access": "private"}"#;
+        let identity = r#"{"format": 1, "access": "private"}"#;
         fs::write(layout.identity(), identity).expect("registry.json");
         let fs = RealFs::new(Access::Private);
         Self { folder, fs, layout, host: process::host_name(), linger_ms, delay_ms: 0 }
