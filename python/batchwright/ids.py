@@ -369,11 +369,13 @@ def _from_values(values: list[Any]) -> NDArray[np.int64]:
 
     plain = set(map(type, values)) <= {int}
     whole = values if plain else [_whole(value) for value in values]
-    try:
-        return _checked(np.array(whole, dtype=np.int64))
-    except OverflowError:
-        # Well formed, whatever its size: the caller reports it as unknown, or as negative.
-        return _checked(np.array([_clipped(value) for value in whole], dtype=np.int64))
+    beyond = max(whole, default=0)
+    if beyond >= 2**63:
+        raise UnknownJobError(f"1 job id is unknown: {beyond}; ids end at {_MOST}")
+    lowest = min(whole, default=1)
+    if lowest < 1:
+        raise ValueError(f"a job id is a whole number from 1, not {lowest}")
+    return np.array(whole, dtype=np.int64)
 
 
 def _whole(value: object) -> int:
@@ -383,10 +385,6 @@ def _whole(value: object) -> int:
     if value != value or value in (float("inf"), float("-inf")) or int(value) != value:
         raise ValueError(f"a job id is a whole number, not {value}")
     return int(value)
-
-
-def _clipped(value: int) -> int:
-    return max(-(2**62), min(value, 2**62))
 
 
 def _checked(ids: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -39,6 +39,7 @@ def set_job_names(reg: Registry, ids: IdsLike, names: str | Iterable[str | None]
     """
     import numpy as np
 
+    reg.store.require_writeable()
     # As passed, duplicates and all, since the names were made to fit that.
     chosen = selected(reg.store, ids, lambda: all_jobs(reg.store))
     jobs = chosen.core.to_array() if ids is None else as_array(ids)

@@ -40,6 +40,7 @@ def add_job_tags(reg: Registry, ids: IdsLike, tags: str | Iterable[str]) -> JobI
     >>> reg.find_tagged("pilot"), reg.get_used_job_tags()
     (JobIds(2 jobs: 1–2), ['pilot'])
     """
+    reg.store.require_writeable()
     words = _checked(tags)
     chosen = _chosen(reg, ids)
     if chosen:
@@ -64,6 +65,7 @@ def remove_job_tags(reg: Registry, ids: IdsLike, tags: str | Iterable[str]) -> J
     JobIds
         The jobs that lost a tag.
     """
+    reg.store.require_writeable()
     words = _checked(tags)
     chosen = _chosen(reg, ids)
     return JobIds(reg.store.core.untag(chosen.core, words)) if chosen else chosen
