@@ -30,6 +30,7 @@ pub enum Content {
     Run = 2,
     Collection = 3,
     Queue = 4,
+    Snapshot = 5,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,6 +235,18 @@ impl<'a> Iterator for FrameReader<'a> {
     fn next(&mut self) -> Option<Frame<'a>> {
         self.next_frame()
     }
+}
+
+/// The frame that begins at `offset` of its file, if it lies whole in `bytes`, which begin at
+/// `base`.
+pub fn frame_at(id: FileId, bytes: &[u8], base: u64, offset: u64) -> Option<Frame<'_>> {
+    parse(id, bytes, usize::try_from(offset.checked_sub(base)?).ok()?, base)
+}
+
+/// How long the frame that `header` begins is in all, by its own unchecked word.
+pub fn frame_length(header: &[u8]) -> Option<usize> {
+    let header = header.get(..FRAME_HEADER)?;
+    Some(FRAME_HEADER + u32_at(header, 4) as usize + FRAME_TRAILER)
 }
 
 fn find(haystack: &[u8], needle: [u8; 4]) -> Option<usize> {

@@ -6,13 +6,24 @@
 pub mod access;
 pub mod clock;
 pub mod collection;
+pub mod columns;
 pub mod error;
 pub mod frame;
 pub mod fs;
+pub mod ids;
+pub mod journal;
 pub mod layout;
+mod pack;
+pub mod packing;
+#[cfg(feature = "arrow")]
+pub mod pickle;
 pub mod process;
 pub mod queue;
+pub mod registry;
 pub mod run;
+#[cfg(feature = "arrow")]
+pub mod segments;
+pub mod tables;
 
 pub use error::{Error, ErrorKind, Result};
 

@@ -1,0 +1,272 @@
+//! A column of the job table: pieces of 65,536 rows, each one value for all or an array.
+//!
+//! A piece is shared with whoever copied the column and is copied itself when next written.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::ids::IdSet;
+use crate::pack;
+
+pub const PIECE: usize = 1 << 16;
+
+/// What a column can hold, and how it is packed.
+pub trait Value: Copy + PartialEq {
+    /// Packed as differences (times, offsets) or as runs (codes, indices).
+    const DIFFERENCES: bool;
+    fn to_u64(self) -> u64;
+    fn from_u64(value: u64) -> Self;
+}
+
+macro_rules! value {
+    ($type:ty, $differences:expr) => {
+        impl Value for $type {
+            const DIFFERENCES: bool = $differences;
+            #[allow(clippy::cast_lossless, reason = "one body for widths of all kinds")]
+            fn to_u64(self) -> u64 {
+                self as u64
+            }
+            #[allow(clippy::cast_lossless, reason = "one body for widths of all kinds")]
+            fn from_u64(value: u64) -> Self {
+                value as Self
+            }
+        }
+    };
+}
+value!(u8, false);
+value!(u16, false);
+value!(u32, false);
+value!(u64, true);
+value!(i64, true);
+
+#[derive(Clone, Debug)]
+enum Piece<T> {
+    Same(T),
+    /// May be shorter than the piece: rows behind its end hold the blank value.
+    Many(Arc<Vec<T>>),
+}
+
+#[derive(Clone, Debug)]
+pub struct Column<T> {
+    pieces: Vec<Piece<T>>,
+    length: usize,
+    blank: T,
+}
+
+impl<T: Value> Column<T> {
+    pub fn new(blank: T) -> Self {
+        Self { pieces: Vec::new(), length: 0, blank }
+    }
+
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Adds rows that hold the blank value.
+    pub fn grow(&mut self, length: usize) {
+        self.length = self.length.max(length);
+        let pieces = self.length.div_ceil(PIECE);
+        self.pieces.resize(pieces.max(self.pieces.len()), Piece::Same(self.blank));
+    }
+
+    pub fn get(&self, row: usize) -> T {
+        match self.pieces.get(row / PIECE) {
+            Some(Piece::Same(value)) => *value,
+            Some(Piece::Many(values)) => values.get(row % PIECE).copied().unwrap_or(self.blank),
+            None => self.blank,
+        }
+    }
+
+    pub fn set(&mut self, row: usize, value: T) {
+        debug_assert!(row < self.length);
+        let rows = PIECE.min(self.length - row / PIECE * PIECE);
+        let blank = self.blank;
+        let Some(piece) = self.pieces.get_mut(row / PIECE) else { return };
+        if let Piece::Same(held) = piece {
+            if *held == value {
+                return;
+            }
+            *piece = Piece::Many(Arc::new(vec![*held; rows]));
+        }
+        if let Piece::Many(values) = piece {
+            let values = Arc::make_mut(values);
+            if values.len() < rows {
+                values.resize(rows, blank);
+            }
+            values[row % PIECE] = value;
+        }
+    }
+
+    /// One value for the rows from `first` to `last`, both included.
+    pub fn fill(&mut self, first: usize, last: usize, value: T) {
+        let mut row = first;
+        while row <= last && row < self.length {
+            let piece_end = (row / PIECE + 1) * PIECE - 1;
+            let whole = row % PIECE == 0 && last >= piece_end.min(self.length - 1);
+            if whole && (piece_end < self.length || value == self.blank) {
+                self.pieces[row / PIECE] = Piece::Same(value);
+                row = piece_end + 1;
+                continue;
+            }
+            let end = last.min(piece_end).min(self.length - 1);
+            for row in row..=end {
+                self.set(row, value);
+            }
+            row = end + 1;
+        }
+    }
+
+    /// One value for all rows of a set of ids (rows are ids less one).
+    pub fn fill_ids(&mut self, ids: &IdSet, value: T) {
+        for (first, last) in ids.ranges() {
+            self.fill(first as usize - 1, last as usize - 1, value);
+        }
+    }
+
+    /// Calls `each(row, value)` for every row.
+    pub fn for_each(&self, mut each: impl FnMut(usize, T)) {
+        for row in 0..self.length {
+            each(row, self.get(row));
+        }
+    }
+
+    /// The ids whose value fits. A piece of one value is judged once.
+    pub fn ids_where(&self, fits: impl Fn(T) -> bool) -> IdSet {
+        let mut bitmap = roaring::RoaringBitmap::new();
+        for (number, piece) in self.pieces.iter().enumerate() {
+            let start = number * PIECE;
+            let end = self.length.min(start + PIECE);
+            match piece {
+                Piece::Same(value) if fits(*value) => {
+                    bitmap.insert_range(start as u32 + 1..=end as u32);
+                }
+                Piece::Same(_) => {}
+                Piece::Many(values) => {
+                    let rows = (start..end).filter(|row| {
+                        fits(values.get(row - start).copied().unwrap_or(self.blank))
+                    });
+                    bitmap
+                        .append(rows.map(|row| row as u32 + 1))
+                        .expect("pieces and rows ascend");
+                }
+            }
+        }
+        IdSet::from_bitmap(bitmap)
+    }
+
+    fn packed(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        pack::put(&mut out, self.length as u64);
+        pack::put(&mut out, self.blank.to_u64());
+        for piece in &self.pieces {
+            match piece {
+                Piece::Same(value) => {
+                    out.push(0);
+                    pack::put(&mut out, value.to_u64());
+                }
+                Piece::Many(values) => {
+                    out.push(1);
+                    pack::put(&mut out, values.len() as u64);
+                    if T::DIFFERENCES {
+                        pack::put_differences(&mut out, values.iter().map(|v| v.to_u64() as i64));
+                    } else {
+                        pack::put_runs(&mut out, values.iter().map(|v| v.to_u64()));
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    fn unpacked(mut bytes: &[u8]) -> Option<Self> {
+        let bytes = &mut bytes;
+        let length = usize::try_from(pack::take(bytes)?).ok()?;
+        let blank = T::from_u64(pack::take(bytes)?);
+        let count = length.div_ceil(PIECE);
+        if count > bytes.len() {
+            return None;
+        }
+        let mut pieces = Vec::with_capacity(count);
+        for _ in 0..count {
+            let (tag, rest) = bytes.split_first()?;
+            *bytes = rest;
+            pieces.push(match tag {
+                0 => Piece::Same(T::from_u64(pack::take(bytes)?)),
+                1 => Piece::Many(Arc::new(take_piece(bytes)?)),
+                _ => return None,
+            });
+        }
+        Some(Self { pieces, length, blank })
+    }
+}
+
+fn take_piece<T: Value>(bytes: &mut &[u8]) -> Option<Vec<T>> {
+    let count = usize::try_from(pack::take(bytes)?).ok().filter(|count| *count <= PIECE)?;
+    if T::DIFFERENCES {
+        let values = pack::take_differences(bytes, count)?;
+        return Some(values.into_iter().map(|v| T::from_u64(v as u64)).collect());
+    }
+    Some(pack::take_runs(bytes, count)?.into_iter().map(T::from_u64).collect())
+}
+
+impl<T: Value> PartialEq for Column<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.length == other.length
+            && (0..self.length).all(|row| self.get(row) == other.get(row))
+    }
+}
+
+impl<T: Value> Serialize for Column<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.packed())
+    }
+}
+
+impl<'de, T: Value> Deserialize<'de> for Column<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = <&[u8]>::deserialize(deserializer)?;
+        Self::unpacked(bytes).ok_or_else(|| serde::de::Error::custom("not a packed column"))
+    }
+}
+
+/// Texts that repeat, each held once and named by a number; number 0 is "none".
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Vec<String>", into = "Vec<String>")]
+pub struct Texts {
+    texts: Vec<String>,
+    numbers: std::collections::HashMap<String, u32>,
+}
+
+impl Texts {
+    pub fn number(&mut self, text: &str) -> u32 {
+        if let Some(number) = self.numbers.get(text) {
+            return *number;
+        }
+        self.texts.push(text.to_owned());
+        let number = self.texts.len() as u32;
+        self.numbers.insert(text.to_owned(), number);
+        number
+    }
+
+    pub fn get(&self, number: u32) -> Option<&str> {
+        self.texts.get((number as usize).checked_sub(1)?).map(String::as_str)
+    }
+}
+
+impl From<Vec<String>> for Texts {
+    fn from(texts: Vec<String>) -> Self {
+        let numbers = texts.iter().zip(1..).map(|(text, n)| (text.clone(), n)).collect();
+        Self { texts, numbers }
+    }
+}
+
+impl From<Texts> for Vec<String> {
+    fn from(texts: Texts) -> Self {
+        texts.texts
+    }
+}

@@ -1,0 +1,143 @@
+//! Sets of job ids: immutable to their users, held as compressed ranges and bitmaps.
+
+use roaring::RoaringBitmap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A job's number: from 1, never reused.
+pub type JobId = u32;
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct IdSet(RoaringBitmap);
+
+impl IdSet {
+    /// From `first` to `last`, both included; empty if `last < first`.
+    pub fn range(first: JobId, last: JobId) -> Self {
+        let mut bitmap = RoaringBitmap::new();
+        if first <= last {
+            bitmap.insert_range(first..=last);
+        }
+        Self(bitmap)
+    }
+
+    pub fn from_ascending(ids: impl IntoIterator<Item = JobId>) -> Self {
+        let mut bitmap = RoaringBitmap::new();
+        for id in ids {
+            bitmap.insert(id);
+        }
+        Self(bitmap)
+    }
+
+    pub fn from_bitmap(bitmap: RoaringBitmap) -> Self {
+        Self(bitmap)
+    }
+
+    pub fn bitmap(&self) -> &RoaringBitmap {
+        &self.0
+    }
+
+    pub fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn contains(&self, id: JobId) -> bool {
+        self.0.contains(id)
+    }
+
+    pub fn insert(&mut self, id: JobId) -> bool {
+        self.0.insert(id)
+    }
+
+    pub fn max(&self) -> Option<JobId> {
+        self.0.max()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = JobId> + '_ {
+        self.0.iter()
+    }
+
+    pub fn union(&self, other: &Self) -> Self {
+        Self(&self.0 | &other.0)
+    }
+
+    pub fn intersection(&self, other: &Self) -> Self {
+        Self(&self.0 & &other.0)
+    }
+
+    pub fn difference(&self, other: &Self) -> Self {
+        Self(&self.0 - &other.0)
+    }
+
+    pub fn symmetric_difference(&self, other: &Self) -> Self {
+        Self(&self.0 ^ &other.0)
+    }
+
+    pub fn is_subset(&self, other: &Self) -> bool {
+        self.0.is_subset(&other.0)
+    }
+
+    pub fn is_disjoint(&self, other: &Self) -> bool {
+        self.0.is_disjoint(&other.0)
+    }
+
+    /// The id at a position in ascending order.
+    pub fn select(&self, index: u32) -> Option<JobId> {
+        self.0.select(index)
+    }
+
+    /// Runs of consecutive ids as (first, last).
+    pub fn ranges(&self) -> impl Iterator<Item = (JobId, JobId)> + '_ {
+        Ranges { ids: self.0.iter().peekable() }
+    }
+
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut compact = self.0.clone();
+        compact.optimize();
+        let mut bytes = Vec::with_capacity(compact.serialized_size());
+        compact.serialize_into(&mut bytes).expect("a vector takes all bytes");
+        bytes
+    }
+
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        RoaringBitmap::deserialize_from(bytes).ok().map(Self)
+    }
+}
+
+struct Ranges<I: Iterator<Item = JobId>> {
+    ids: std::iter::Peekable<I>,
+}
+
+impl<I: Iterator<Item = JobId>> Iterator for Ranges<I> {
+    type Item = (JobId, JobId);
+
+    fn next(&mut self) -> Option<(JobId, JobId)> {
+        let first = self.ids.next()?;
+        let mut last = first;
+        while self.ids.next_if(|next| *next == last.wrapping_add(1)).is_some() {
+            last += 1;
+        }
+        Some((first, last))
+    }
+}
+
+impl FromIterator<JobId> for IdSet {
+    fn from_iter<T: IntoIterator<Item = JobId>>(ids: T) -> Self {
+        Self(ids.into_iter().collect())
+    }
+}
+
+impl Serialize for IdSet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.to_bytes())
+    }
+}
+
+impl<'de> Deserialize<'de> for IdSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = <&[u8]>::deserialize(deserializer)?;
+        Self::from_bytes(bytes).ok_or_else(|| serde::de::Error::custom("not a set of ids"))
+    }
+}

@@ -1,0 +1,699 @@
+//! What can be seen of jobs: run files first, then the scheduler's listing, then absence.
+//!
+//! Only a won void decides that a task is given up; silence and absence merely ask for it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use crate::clock::Clock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::frame::{self, Content, FILE_HEADER, FileId, FrameReader, FrameWriter, Position};
+use crate::fs::{Fs, Published};
+use crate::ids::IdSet;
+use crate::journal::{EndRow, Ends, FileNews, GivenUp, News, Record, Returned};
+use crate::layout::{ChunkId, Layout, RunId};
+use crate::process::{self, Identity};
+use crate::run::{self, Body, Cause, Claim, Failure, Void};
+use crate::tables::{Phase, Stage, Tables};
+
+use super::ownership::{Lease, Owner};
+use super::writing::Durability;
+use super::{Inner, Interrupted, Registry, Role};
+
+/// A task of a submission by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskId {
+    pub chunk: ChunkId,
+    pub task: u32,
+    pub backend: String,
+    /// Empty while unknown.
+    pub batch_id: String,
+}
+
+/// What a listing says of one batch id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub batch_id: String,
+    pub running: bool,
+    pub reason: String,
+}
+
+/// What the newest looks at the scheduler showed of one task.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Look {
+    listed: Option<bool>,
+    reason: String,
+    /// Complete looks in a row that did not show it.
+    absent: u32,
+}
+
+/// Seen by this process only; never written.
+#[derive(Debug, Default)]
+pub(super) struct Looks {
+    tasks: HashMap<u32, Look>,
+    /// When the run files of a task last grew, and who claimed it.
+    grown: HashMap<u32, f64>,
+    claims: HashMap<u32, Claim>,
+    /// Given-up tasks whose late records still count, and how often they were read in vain.
+    late: BTreeMap<u32, u32>,
+}
+
+/// A given-up task is read so many times more.
+const LATE_LOOKS: u32 = 40;
+/// Without news for so long a run is silent (three beats of an executor and the delay of a
+/// shared file system).
+const SILENCE: f64 = 160.0;
+
+impl Looks {
+    pub(super) fn forget_files(&mut self) {
+        self.grown.clear();
+        self.claims.clear();
+    }
+
+    pub(super) fn is_queued(&self, chunk: u32) -> bool {
+        self.tasks.get(&chunk).is_some_and(|look| look.listed == Some(false))
+    }
+}
+
+impl Registry {
+    /// Every unfinished task that was handed to a backend, or may have been.
+    pub fn open_tasks(&self) -> Vec<TaskId> {
+        self.read(|tables| tables.open.iter().filter_map(|c| task_id(tables, *c)).collect())
+    }
+
+    /// One complete look at a backend; none where it cannot list.
+    pub fn observe(&self, backend: &str, listing: Option<&[Listed]>) {
+        let mut inner = self.lock();
+        let Inner { tables, looks, .. } = &mut *inner;
+        looks.tasks.retain(|chunk, _| tables.open.contains(chunk));
+        let Some(listing) = listing else { return };
+        let by_id: HashMap<&str, &Listed> =
+            listing.iter().map(|listed| (listed.batch_id.as_str(), listed)).collect();
+        for index in &tables.open {
+            let chunk = &tables.chunks[*index as usize];
+            // Another kind of backend is no witness for it.
+            if tables.texts.get(chunk.backend) != Some(backend) {
+                continue;
+            }
+            let Some(batch_id) = &chunk.batch_id else { continue };
+            let look = looks.tasks.entry(*index).or_default();
+            match by_id.get(batch_id.as_str()) {
+                Some(listed) => {
+                    *look = Look {
+                        listed: Some(listed.running),
+                        reason: listed.reason.clone(),
+                        absent: 0,
+                    };
+                }
+                None => {
+                    look.listed = None;
+                    look.absent += 1;
+                }
+            }
+        }
+    }
+
+    /// Merges what run files say; true if anything changed. A reader does it in memory.
+    pub fn sync(&self, interrupted: Interrupted<'_>) -> Result<bool> {
+        let mut inner = self.lock();
+        let mut looked_at: Vec<u32> = inner.tables.open.iter().copied().collect();
+        looked_at.retain(|chunk| !inner.looks.is_queued(*chunk));
+        looked_at.extend(inner.looks.late.keys());
+        self.sync_tasks(&mut inner, &looked_at, interrupted)
+    }
+
+    fn sync_tasks(
+        &self,
+        inner: &mut Inner,
+        chunks: &[u32],
+        interrupted: Interrupted<'_>,
+    ) -> Result<bool> {
+        let mut reading = Reading::new(self, inner);
+        let mut folders: BTreeMap<_, Vec<u32>> = BTreeMap::new();
+        for chunk in chunks {
+            let id = inner.tables.chunks[*chunk as usize].chunk();
+            folders.entry(self.layout.runs_of(id)).or_default().push(*chunk);
+        }
+        for (folder, chunks) in folders {
+            if interrupted() {
+                return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
+            }
+            match self.fs.look(&folder) {
+                Ok(names) => reading.read_folder(&inner.tables, &names, &chunks)?,
+                // A failed look says nothing about the jobs.
+                Err(error) if error.is_failed_look() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let Reading { news, rows, messages, grown, claims, .. } = reading;
+        let now = self.clock.monotonic();
+        for chunk in &grown {
+            inner.looks.grown.insert(*chunk, now);
+        }
+        inner.looks.claims.extend(claims);
+        age_late_tasks(inner, &grown);
+        let news = finished_news(&inner.tables, news, rows, messages);
+        if news == News::default() {
+            return Ok(false);
+        }
+        match inner.role {
+            Role::Owner(_) => {
+                self.write(inner, &[Record::News(news)], Durability::Now)?;
+                self.save_if_due(inner)?;
+            }
+            _ => inner.tables.apply(&Record::News(news)),
+        }
+        Ok(true)
+    }
+
+    /// Gives up tasks that were absent in `looks` looks in a row and are silent, where the void
+    /// is won. Returns the jobs that expired.
+    pub fn expire(&self, looks: u32) -> Result<IdSet> {
+        let mut inner = self.lock();
+        let candidates: Vec<u32> = inner
+            .tables
+            .open
+            .iter()
+            .copied()
+            .filter(|chunk| self.is_vanished(&inner, *chunk, looks))
+            .collect();
+        if candidates.is_empty() || !matches!(inner.role, Role::Owner(_)) {
+            return Ok(IdSet::default());
+        }
+        let voided = self.void_tasks(&inner.tables, &candidates, "it vanished")?;
+        // Whoever was claimed meanwhile lives; the others' records are all there now.
+        self.sync_tasks(&mut inner, &candidates, &|| false)?;
+        let mut expired = IdSet::default();
+        let mut records = Vec::new();
+        for (chunk, _) in voided.into_iter().filter(|(_, won)| *won) {
+            if !inner.tables.open.contains(&chunk) {
+                continue;
+            }
+            expired = expired.union(&inner.tables.unfinished_of(chunk));
+            let claimed = has_claim(&inner.tables, chunk);
+            let cause = if claimed { Cause::Lost } else { Cause::NotStarted };
+            records.push(Record::GivenUp(GivenUp {
+                chunks: vec![chunk],
+                taken_back: IdSet::default(),
+                cause: cause as u8,
+            }));
+            inner.looks.late.insert(chunk, 0);
+        }
+        if !records.is_empty() {
+            self.write(&mut inner, &records, Durability::Now)?;
+        }
+        Ok(expired)
+    }
+
+    fn is_vanished(&self, inner: &Inner, chunk: u32, looks: u32) -> bool {
+        let Some(task) = inner.tables.chunks.get(chunk as usize) else { return false };
+        let Some(look) = inner.looks.tasks.get(&chunk) else { return false };
+        if task.phase != Phase::Submitted || look.listed.is_some() || look.absent < looks.max(1) {
+            return false;
+        }
+        if !has_claim(&inner.tables, chunk) {
+            return true;
+        }
+        let claim = inner.looks.claims.get(&chunk).cloned().or_else(|| {
+            let task = &inner.tables.chunks[chunk as usize];
+            let number = task.files.last()?;
+            let file = &inner.tables.files[*number as usize - 1];
+            read_claim(self.fs.as_ref(), &self.layout, task.run(file.run))
+        });
+        if claim.is_some_and(|claim| died_here(&claim)) {
+            return true;
+        }
+        let silent_since = inner.looks.grown.get(&chunk).copied().unwrap_or(0.0);
+        self.clock.monotonic() - silent_since > SILENCE
+    }
+
+    /// Tells executors of these tasks to stop or not to start. True for each void that was won
+    /// as the first of its run: nothing can start there any more.
+    fn void_tasks(
+        &self,
+        tables: &Tables,
+        chunks: &[u32],
+        reason: &str,
+    ) -> Result<Vec<(u32, bool)>> {
+        let mut won = Vec::with_capacity(chunks.len());
+        for index in chunks {
+            let chunk = &tables.chunks[*index as usize];
+            let runs = chunk.files.iter().map(|n| &tables.files[*n as usize - 1]);
+            let claimed = runs.clone().filter(|f| !f.void).map(|f| f.run + 1).max().unwrap_or(0);
+            let voided = runs.filter(|f| f.void).any(|f| f.run >= claimed);
+            won.push((*index, voided || self.publish_void(chunk.run(claimed), reason)?));
+        }
+        Ok(won)
+    }
+
+    fn publish_void(&self, id: RunId, reason: &str) -> Result<bool> {
+        let file = FileId::random();
+        let mut bytes = frame::file_header(Content::Run, file).to_vec();
+        let void = Void { by: self.user.clone(), at: self.clock.now(), reason: reason.to_owned() };
+        run::Record::Void(void).write(&mut FrameWriter::new(file), &mut bytes);
+        self.fs.make_folder(&self.layout.runs_of(id.chunk))?;
+        Ok(self.fs.publish(&self.layout.run(id, 0), &bytes)? == Published::Won)
+    }
+
+    /// Before a kill: voids for all tasks of these chunks.
+    pub fn void(&self, chunks: &[ChunkId]) -> Result<()> {
+        let mut inner = self.lock();
+        self.ensure_owner(&mut inner)?;
+        let tasks = all_tasks(&inner.tables, chunks);
+        self.void_tasks(&inner.tables, &tasks, "killed").map(drop)
+    }
+
+    /// After a kill: unfinished jobs among `requested` become defined, siblings expire.
+    pub fn give_up(&self, chunks: &[ChunkId], requested: &IdSet, cause: Cause) -> Result<()> {
+        let mut inner = self.lock();
+        let tasks: Vec<u32> = all_tasks(&inner.tables, chunks)
+            .into_iter()
+            .filter(|task| inner.tables.open.contains(task))
+            .collect();
+        let record = Record::GivenUp(GivenUp {
+            chunks: tasks.clone(),
+            taken_back: requested.clone(),
+            cause: cause as u8,
+        });
+        self.write(&mut inner, &[record], Durability::Now)?;
+        inner.looks.late.extend(tasks.into_iter().map(|task| (task, 0)));
+        Ok(())
+    }
+
+    /// Voids submissions that were never accepted and takes their jobs back. Returns those that
+    /// an executor had claimed after all, which stay submitted.
+    pub fn take_back(&self, chunks: &[ChunkId]) -> Result<Vec<ChunkId>> {
+        let mut inner = self.lock();
+        self.ensure_owner(&mut inner)?;
+        let (mut back, mut claimed) = (Vec::new(), Vec::new());
+        for chunk in chunks {
+            let tasks = inner.tables.tasks_of(*chunk);
+            let voided = self.void_tasks(&inner.tables, &tasks, "it was not accepted")?;
+            match voided.iter().all(|(_, won)| *won) {
+                true => back.extend(tasks),
+                false => claimed.push(*chunk),
+            }
+        }
+        self.write(&mut inner, &[Record::TakenBack(back)], Durability::Now)?;
+        Ok(claimed)
+    }
+
+    /// Tasks of the jobs' newest attempts that are unfinished, each with its unfinished jobs.
+    pub fn tasks_of_jobs(&self, ids: &IdSet) -> Vec<(TaskId, IdSet)> {
+        self.read(|tables| {
+            let is_open = |job: &u32| tables.jobs.stage_of(*job).is_unfinished();
+            let tasks: BTreeSet<u32> = ids
+                .iter()
+                .filter(is_open)
+                .filter_map(|job| tables.chunk_of(job).map(|(index, _)| index))
+                .collect();
+            let named = tasks.into_iter().filter_map(|index| {
+                Some((task_id(tables, index)?, tables.unfinished_of(index)))
+            });
+            named.collect()
+        })
+    }
+
+    pub fn task_of(&self, job: u32) -> Option<TaskId> {
+        self.read(|tables| task_id(tables, tables.chunk_of(job)?.0))
+    }
+
+    /// Unfinished jobs whose task the newest look showed waiting.
+    pub fn queued_ids(&self) -> IdSet {
+        let inner = self.lock();
+        let mut queued = IdSet::default();
+        for chunk in inner.tables.open.iter().filter(|c| inner.looks.is_queued(**c)) {
+            let waiting = inner.tables.unfinished_of(*chunk);
+            let submitted = |job: &u32| inner.tables.jobs.stage_of(*job) == Stage::Submitted;
+            queued = queued.union(&waiting.iter().filter(submitted).collect());
+        }
+        queued
+    }
+}
+
+fn task_id(tables: &Tables, index: u32) -> Option<TaskId> {
+    let chunk = tables.chunks.get(index as usize)?;
+    Some(TaskId {
+        chunk: chunk.chunk(),
+        task: chunk.task,
+        backend: tables.texts.get(chunk.backend).unwrap_or_default().to_owned(),
+        batch_id: chunk.batch_id.clone().unwrap_or_default(),
+    })
+}
+
+fn all_tasks(tables: &Tables, chunks: &[ChunkId]) -> Vec<u32> {
+    chunks.iter().flat_map(|chunk| tables.tasks_of(*chunk)).collect()
+}
+
+fn has_claim(tables: &Tables, chunk: u32) -> bool {
+    let files = &tables.chunks[chunk as usize].files;
+    files.iter().any(|number| !tables.files[*number as usize - 1].void)
+}
+
+/// Whether the claim's process ran on this machine and is gone.
+fn died_here(claim: &Claim) -> bool {
+    let here = Identity::of_this_process();
+    here.boot_id == claim.boot_id
+        && here.host == claim.host
+        && !process::is_alive(claim.pid, claim.start_ticks)
+}
+
+fn read_claim(fs: &dyn Fs, layout: &Layout, id: RunId) -> Option<Claim> {
+    let bytes = fs.read(&layout.run(id, 0), 0, 1 << 16).ok()?;
+    let file = frame::read_file_header(&bytes, Content::Run).ok()?;
+    let frame = frame::frame_at(file, &bytes, 0, FILE_HEADER as u64)?;
+    match run::Record::read(&frame) {
+        Ok(run::Record::Claim(claim)) => Some(claim),
+        _ => None,
+    }
+}
+
+fn age_late_tasks(inner: &mut Inner, grown: &HashSet<u32>) {
+    let files = |chunk: &u32| inner.tables.chunks[*chunk as usize].files.iter();
+    let closed = |chunk: &u32| {
+        files(chunk).any(|number| inner.tables.files[*number as usize - 1].closed.is_some())
+    };
+    inner.looks.late.retain(|chunk, looks| {
+        *looks = if grown.contains(chunk) { 0 } else { *looks + 1 };
+        *looks < LATE_LOOKS && !closed(chunk)
+    });
+}
+
+/// One sync's way through run files.
+struct Reading<'a> {
+    registry: &'a Registry,
+    news: News,
+    rows: BTreeMap<u32, EndRow>,
+    runs_of_rows: HashMap<u32, u32>,
+    messages: Vec<String>,
+    grown: HashSet<u32>,
+    claims: HashMap<u32, Claim>,
+    new_files: u32,
+    known_files: u32,
+}
+
+impl<'a> Reading<'a> {
+    fn new(registry: &'a Registry, inner: &Inner) -> Self {
+        Self {
+            registry,
+            news: News::default(),
+            rows: BTreeMap::new(),
+            runs_of_rows: HashMap::new(),
+            messages: Vec::new(),
+            grown: HashSet::new(),
+            claims: HashMap::new(),
+            new_files: 0,
+            known_files: inner.tables.files.len() as u32,
+        }
+    }
+
+    fn read_folder(&mut self, tables: &Tables, names: &[String], chunks: &[u32]) -> Result<()> {
+        let wanted: HashMap<([u8; 16], u32), u32> = chunks
+            .iter()
+            .map(|index| (&tables.chunks[*index as usize], *index))
+            .map(|(chunk, index)| ((chunk.id, chunk.task), index))
+            .collect();
+        let mut found: Vec<(u32, u32, u32)> = names
+            .iter()
+            .filter_map(|name| Layout::parse_run(name))
+            .filter_map(|(run, segment)| {
+                let index = wanted.get(&(run.chunk.0.to_be_bytes(), run.task))?;
+                Some((*index, run.run, segment))
+            })
+            .collect();
+        found.sort_unstable();
+        let mut touched = BTreeSet::new();
+        for (chunk, run, segment) in found {
+            if self.read_file(tables, chunk, run, segment)? {
+                touched.insert(chunk);
+            }
+        }
+        for chunk in touched {
+            self.return_jobs(tables, chunk);
+        }
+        Ok(())
+    }
+
+    /// Reads what is new in one file; true if anything was.
+    fn read_file(&mut self, tables: &Tables, chunk: u32, run: u32, segment: u32) -> Result<bool> {
+        let task = &tables.chunks[chunk as usize];
+        let number = tables.file_number(chunk, run, segment);
+        let known = number.map(|number| &tables.files[number as usize - 1]);
+        if known.is_some_and(|file| file.void) {
+            return Ok(false);
+        }
+        let path = self.registry.layout.run(task.run(run), segment);
+        let from = known.map_or(0, |file| file.offset);
+        let bytes = match self.registry.fs.tail(&path, from) {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_failed_look() || error.kind() == ErrorKind::NotFound => {
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        };
+        let (id, frames, position) = match known {
+            Some(file) => (file.file_id(), bytes.as_slice(), file.position()),
+            None => match frame::read_file_header(&bytes, Content::Run) {
+                Ok(id) => (id, &bytes[FILE_HEADER..], Position::START),
+                Err(_) => return Ok(false),
+            },
+        };
+        let mut reader = FrameReader::new(id, frames, position);
+        let mut file = FileNews {
+            chunk,
+            run,
+            segment,
+            id: id.0,
+            offset: position.offset,
+            seq: position.seq,
+            host: known.and_then(|f| tables.texts.get(f.host)).unwrap_or_default().to_owned(),
+            void: false,
+            closed: known.and_then(|f| f.closed),
+        };
+        let file_number = number.unwrap_or(self.known_files + self.new_files + 1);
+        while let Some(found) = reader.next_frame() {
+            let record = match run::Record::read(&found) {
+                Ok(record) => record,
+                Err(run::RecordFault::Newer(kind)) => {
+                    let what = format!("`{}` has records of kind {kind}", path.display());
+                    return Err(Error::new(ErrorKind::Version, what).at(&path));
+                }
+                Err(_) => continue,
+            };
+            self.take(tables, &mut file, file_number, found.offset, record);
+        }
+        let position = reader.position();
+        if known.is_some_and(|f| f.offset == position.offset) {
+            return Ok(false);
+        }
+        // What is accepted must be durable here too: the executor may share this host.
+        self.registry.fs.sync(&path)?;
+        file.offset = position.offset;
+        file.seq = position.seq;
+        self.new_files += u32::from(number.is_none());
+        self.grown.insert(chunk);
+        self.news.files.push(file);
+        Ok(true)
+    }
+
+    fn take(
+        &mut self,
+        tables: &Tables,
+        file: &mut FileNews,
+        number: u32,
+        offset: u64,
+        record: run::Record<'_>,
+    ) {
+        match record {
+            run::Record::Claim(claim) => {
+                file.host.clone_from(&claim.host);
+                self.claims.insert(file.chunk, claim);
+            }
+            run::Record::Void(_) => file.void = true,
+            run::Record::Started(jobs) => {
+                let its = jobs.iter().filter(|s| is_its(tables, file.chunk, s.job));
+                self.news.started.extend(its.map(|s| (s.job, s.at)));
+            }
+            run::Record::End(end) => self.take_end(tables, file, number, offset, &end),
+            run::Record::Closed(closed) => {
+                file.closed = Some(closed.cause.map_or(0, |cause| cause as u8));
+            }
+            run::Record::Log(_) | run::Record::Mark(_) => {}
+        }
+    }
+
+    fn take_end(
+        &mut self,
+        tables: &Tables,
+        file: &FileNews,
+        number: u32,
+        offset: u64,
+        end: &run::End<'_>,
+    ) {
+        if !is_its(tables, file.chunk, end.job) || !self.counts(tables, file, end) {
+            return;
+        }
+        let message = match end.body {
+            Body::Failure(json) => self.message(json),
+            _ => 0,
+        };
+        self.runs_of_rows.insert(end.job, file.run);
+        self.rows.insert(
+            end.job,
+            EndRow {
+                job: end.job,
+                cause: end.cause.map_or(0, |cause| cause as u8),
+                started: end.started,
+                ended: end.ended,
+                peak_kib: end.peak_kib,
+                file: number,
+                offset,
+                message,
+            },
+        );
+    }
+
+    /// Done over error; among done the first accepted, then the smallest run; among errors the
+    /// largest run.
+    fn counts(&self, tables: &Tables, file: &FileNews, end: &run::End<'_>) -> bool {
+        let stage = tables.jobs.stage_of(end.job);
+        if stage == Stage::Done {
+            return false;
+        }
+        if let Some(row) = self.rows.get(&end.job) {
+            let held_run = self.runs_of_rows.get(&end.job).copied().unwrap_or(0);
+            return match (row.cause == 0, end.cause.is_none()) {
+                (true, _) => false,
+                (false, true) => true,
+                (false, false) => file.run >= held_run,
+            };
+        }
+        if stage != Stage::Error || end.cause.is_none() {
+            return true;
+        }
+        let number = tables.jobs.file.get(end.job as usize - 1) as usize;
+        let held = number.checked_sub(1).and_then(|index| tables.files.get(index));
+        held.is_none_or(|held| file.run >= held.run)
+    }
+
+    /// The last line of a failure, which the job table shows.
+    fn message(&mut self, json: &[u8]) -> u32 {
+        let failure: Failure = serde_json::from_slice(json).unwrap_or_default();
+        let line = match failure.type_name.as_str() {
+            "" => failure.message,
+            name => format!("{name}: {}", failure.message),
+        };
+        let mut short: String = line.chars().take(500).collect();
+        if short.len() < line.len() {
+            short.push('…');
+        }
+        if self.messages.last() != Some(&short) {
+            self.messages.push(short);
+        }
+        self.messages.len() as u32
+    }
+
+    /// Jobs that the task's newest run gave back when it closed.
+    fn return_jobs(&mut self, tables: &Tables, chunk: u32) {
+        let task = &tables.chunks[chunk as usize];
+        let old = task.files.iter().map(|n| &tables.files[*n as usize - 1]);
+        let old = old.map(|f| (f.run, f.void, f.closed));
+        let new = self.news.files.iter().filter(|f| f.chunk == chunk);
+        let new = new.map(|f| (f.run, f.void, f.closed));
+        let Some(newest) = old.chain(new).filter(|(_, void, _)| !void).map(|(run, ..)| run).max()
+        else {
+            return;
+        };
+        let of_newest = |f: &&FileNews| f.chunk == chunk && f.run == newest;
+        let closed = self.news.files.iter().filter(of_newest).find_map(|f| f.closed);
+        if let Some(cause) = closed {
+            let cause = if cause == 0 { Cause::NotStarted as u8 } else { cause };
+            self.news.returned.push(Returned { chunk, cause });
+        }
+    }
+}
+
+/// Records of any but the job's newest task are not the job's.
+fn is_its(tables: &Tables, chunk: u32, job: u32) -> bool {
+    job >= 1 && job <= tables.n_jobs() && tables.jobs.chunk.get(job as usize - 1) == chunk + 1
+}
+
+fn finished_news(
+    tables: &Tables,
+    mut news: News,
+    rows: BTreeMap<u32, EndRow>,
+    messages: Vec<String>,
+) -> News {
+    let rows: Vec<EndRow> = rows.into_values().collect();
+    news.started.retain(|(job, _)| tables.jobs.stage_of(*job) == Stage::Submitted);
+    if !rows.is_empty() {
+        news.ends = Ends::new(&rows, messages);
+    }
+    news
+}
+
+/// Whether an owner's journal has not grown for a lease, by this machine's own clock.
+pub(super) fn is_silent(
+    fs: &dyn Fs,
+    layout: &Layout,
+    clock: &dyn Clock,
+    epoch: u64,
+    lease: f64,
+) -> bool {
+    let Ok(Some((_, Some(beat)))) = newest_sign(fs, layout, epoch) else { return false };
+    (clock.now() - beat) as f64 > lease * 1e6
+}
+
+/// Length of the epoch's newest journal segment, and the wall time of its last beat.
+fn newest_sign(fs: &dyn Fs, layout: &Layout, epoch: u64) -> Result<Option<(u64, Option<i64>)>> {
+    let names = fs.look(layout.root())?;
+    let segments = names.iter().filter_map(|name| Layout::parse_numbered("journal", name));
+    let Some(segment) = segments.filter(|(e, _)| *e == epoch).map(|(_, s)| s).max() else {
+        return Ok(None);
+    };
+    let bytes = fs.tail(&layout.journal(epoch, segment), 0)?;
+    let length = bytes.len() as u64;
+    let Ok(id) = frame::read_file_header(&bytes, Content::Owner) else {
+        return Ok(Some((length, None)));
+    };
+    let reader = FrameReader::new(id, &bytes[FILE_HEADER..], Position::START);
+    let beats = reader.filter_map(|frame| match Record::read(&frame) {
+        Ok(Record::Beat(at)) => Some(at),
+        _ => None,
+    });
+    Ok(Some((length, beats.last())))
+}
+
+/// Looks until the epoch was silent for a lease; an error as soon as it shows a sign of life.
+pub(super) fn wait_for_silence(
+    fs: &dyn Fs,
+    layout: &Layout,
+    clock: &dyn Clock,
+    epoch: u64,
+    owner: &Owner,
+    lease: Lease,
+    interrupted: Interrupted<'_>,
+) -> Result<()> {
+    let first = newest_sign(fs, layout, epoch)?;
+    let mut since = clock.monotonic();
+    let mut looked = since;
+    while clock.monotonic() - since < lease.lease {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        if interrupted() {
+            return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
+        }
+        if clock.monotonic() - looked < lease.beat / 3.0 {
+            continue;
+        }
+        let Ok(sign) = newest_sign(fs, layout, epoch) else { continue };
+        let now = clock.monotonic();
+        if sign != first || super::ownership::highest(fs, layout)?.0 != epoch {
+            return Err(super::ownership::locked(owner));
+        }
+        // A gap between looks is no evidence of silence.
+        if now - looked > 2.0 * lease.beat {
+            since = now;
+        }
+        looked = now;
+    }
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! Small verbs over whole tables: settings, objects, exports, names, tags, reset, sweep, clear.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::Published;
+use crate::ids::{IdSet, JobId};
+use crate::journal::Record;
+use crate::layout::{ChunkId, Layout};
+use crate::tables::Tables;
+
+use super::Registry;
+use super::writing::Durability;
+
+impl Registry {
+    pub fn assign(&self, name: &str, value: Option<&str>) -> Result<()> {
+        let value = value.map(str::to_owned);
+        self.write_one(Record::Setting { name: name.to_owned(), value })
+    }
+
+    pub fn export(&self, put: BTreeMap<String, String>, remove: Vec<String>) -> Result<()> {
+        self.write_one(Record::Exports { put: put.into_iter().collect(), remove })
+    }
+
+    pub fn set_names(&self, ids: Vec<JobId>, names: Vec<Option<String>>) -> Result<()> {
+        self.write_one(Record::Names { ids, names })
+    }
+
+    pub fn tag(&self, ids: &IdSet, tags: &[String]) -> Result<()> {
+        let tagged = |tag: &String| Record::Tagged { tag: tag.clone(), ids: ids.clone() };
+        self.write_all(tags.iter().map(tagged).collect())
+    }
+
+    /// Returns the ids that lost a tag.
+    pub fn untag(&self, ids: &IdSet, tags: &[String]) -> Result<IdSet> {
+        let held = |tables: &Tables, tag: &String| {
+            tables.tags.get(tag).map(|tagged| tagged.intersection(ids)).unwrap_or_default()
+        };
+        let lost: Vec<IdSet> = self.read(|tables| tags.iter().map(|t| held(tables, t)).collect());
+        let records = tags.iter().zip(&lost).filter(|(_, ids)| !ids.is_empty());
+        let untagged =
+            records.map(|(tag, ids)| Record::Untagged { tag: tag.clone(), ids: ids.clone() });
+        self.write_all(untagged.collect())?;
+        Ok(lost.iter().fold(IdSet::default(), |all, ids| all.union(ids)))
+    }
+
+    /// As never submitted. The jobs must not be on the system.
+    pub fn reset(&self, ids: &IdSet) -> Result<()> {
+        let on_system = self.read(|tables| {
+            ids.iter().find(|job| tables.jobs.stage_of(*job).is_unfinished())
+        });
+        if let Some(job) = on_system {
+            let what = format!("job {job} is on the system");
+            return Err(Error::new(ErrorKind::JobsOnSystem, what).hint("kill_jobs first"));
+        }
+        self.write_one(Record::Reset(ids.clone()))
+    }
+
+    fn write_one(&self, record: Record) -> Result<()> {
+        self.write_all(vec![record])
+    }
+
+    fn write_all(&self, records: Vec<Record>) -> Result<()> {
+        let mut inner = self.lock();
+        if records.is_empty() {
+            return self.ensure_owner(&mut inner);
+        }
+        self.write(&mut inner, &records, Durability::Now)?;
+        self.save_if_due(&mut inner)
+    }
+
+    /// Stores bytes under their own hash; the same bytes are stored once.
+    pub fn put_object(&self, bytes: &[u8]) -> Result<String> {
+        self.ensure_owner(&mut self.lock())?;
+        let hash = object_hash(bytes);
+        let path = self.layout.object(&hash);
+        if let Some(folder) = path.parent() {
+            self.fs.make_folder(folder)?;
+            let name = format!("{hash}.pkl");
+            if self.fs.look(folder)?.contains(&name) {
+                return Ok(hash);
+            }
+        }
+        match self.fs.publish(&path, bytes)? {
+            Published::Won | Published::Lost => Ok(hash),
+        }
+    }
+
+    pub fn get_object(&self, hash: &str) -> Result<Vec<u8>> {
+        if hash.len() != 32 || !hash.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(Error::new(ErrorKind::Invalid, format!("`{hash}` names no object")));
+        }
+        let path = self.layout.object(hash);
+        let bytes = self.fs.tail(&path, 0)?;
+        if object_hash(&bytes) != hash {
+            return Err(Error::corrupt(&path, 0, "its content does not fit its name"));
+        }
+        Ok(bytes)
+    }
+
+    /// Removes run files, logs and collections that no job's newest attempt needs. Returns how
+    /// many files went.
+    pub fn sweep(&self) -> Result<usize> {
+        let mut inner = self.lock();
+        self.ensure_owner(&mut inner)?;
+        let tables = &inner.tables;
+        let mut kept: BTreeSet<ChunkId> = BTreeSet::new();
+        tables.jobs.chunk.for_each(|_, number| {
+            let chunk = number.checked_sub(1).and_then(|i| tables.chunks.get(i as usize));
+            kept.extend(chunk.map(crate::tables::Chunk::chunk));
+        });
+        let mut removed = 0;
+        for folder in [self.layout.collections(), self.layout.runs(), self.layout.logs()] {
+            removed += self.sweep_below(&folder, &kept)?;
+        }
+        Ok(removed)
+    }
+
+    fn sweep_below(&self, folder: &Path, kept: &BTreeSet<ChunkId>) -> Result<usize> {
+        let mut removed = 0;
+        for inner in self.fs.look(folder)? {
+            let inner = folder.join(inner);
+            for name in self.fs.look(&inner)? {
+                let chunk = name.split('.').next().and_then(ChunkId::parse);
+                if chunk.is_some_and(|chunk| !kept.contains(&chunk)) {
+                    self.fs.unlink(&inner.join(name))?;
+                    removed += 1;
+                }
+            }
+        }
+        Ok(removed)
+    }
+
+    /// As new: no jobs, ids start at 1. Nothing may be on the system.
+    pub fn clear(&self) -> Result<()> {
+        let open = self.read(|tables| tables.open.len());
+        if open > 0 {
+            let what = format!("{open} chunks are on the system");
+            return Err(Error::new(ErrorKind::JobsOnSystem, what).hint("kill_jobs first"));
+        }
+        self.write_one(Record::Cleared)?;
+        #[cfg(feature = "arrow")]
+        self.forget_segments();
+        self.sweep()?;
+        for name in self.fs.look(&self.layout.definitions())? {
+            self.fs.unlink(&self.layout.definitions().join(name))?;
+        }
+        Ok(())
+    }
+
+    /// The requests file of this owner on a host, published when first used.
+    pub fn requests_path(&self, host: &str) -> Result<(Layout, u64, u32)> {
+        let mut inner = self.lock();
+        let epoch = inner.epoch;
+        let number = inner.next_request()?;
+        let _folder = self.fs.make_folder(&self.layout.queue(host));
+        Ok((self.layout.clone(), epoch, number))
+    }
+}
+
+/// 128 bits of BLAKE3 as hex.
+pub(super) fn object_hash(bytes: &[u8]) -> String {
+    let hash = blake3::hash(bytes);
+    hash.as_bytes()[..16].iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Removes a folder that was only half made.
+#[allow(clippy::disallowed_methods, reason = "a folder that this call has made itself")]
+pub(super) fn remove_tree(path: &Path) -> std::io::Result<()> {
+    std::fs::remove_dir_all(path)
+}

@@ -1,0 +1,388 @@
+//! An opened registry: its tables in memory, its journal on disk, and the right to write.
+//!
+//! Every change is a record that is written, synced and then applied to the tables, in that
+//! order. A handle opened for reading applies what it finds in run files to its own tables only.
+
+mod collecting;
+#[cfg(feature = "arrow")]
+pub mod job_table;
+mod loading;
+mod looking;
+mod maintenance;
+pub mod ownership;
+#[cfg(feature = "arrow")]
+mod submitting;
+mod writing;
+
+pub use collecting::{Ended, LogReader, ResultReader};
+pub use looking::{Listed, TaskId};
+#[cfg(feature = "arrow")]
+pub use submitting::{Plan, PlannedChunk};
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use serde::{Deserialize, Serialize};
+
+use crate::access::Access;
+use crate::clock::{Clock, SystemClock};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::{Fs, Published, RealFs, token};
+use crate::journal::Adopt;
+use crate::layout::Layout;
+use crate::tables::Tables;
+
+use loading::Loaded;
+use looking::Looks;
+use ownership::{Lease, Owner, Standing};
+use writing::Writer;
+
+/// Asked between the steps of long work; true stops it.
+pub type Interrupted<'a> = &'a dyn Fn() -> bool;
+
+/// `registry.json`: written once, when the registry is made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdentityFile {
+    pub format: u32,
+    pub version: String,
+    pub uuid: String,
+    pub kind: String,
+    pub seed: i64,
+    pub access: Access,
+}
+
+/// The version of the layout and of the files that hold no version of their own.
+const FORMAT: u32 = 1;
+
+pub struct Registry {
+    fs: Arc<dyn Fs>,
+    clock: Arc<dyn Clock>,
+    layout: Layout,
+    identity: IdentityFile,
+    user: String,
+    displaced: Option<Owner>,
+    inner: Mutex<Inner>,
+    #[cfg(feature = "arrow")]
+    segments: Mutex<HashMap<usize, Arc<crate::segments::Segment>>>,
+}
+
+struct Inner {
+    tables: Tables,
+    looks: Looks,
+    role: Role,
+    place: loading::Place,
+    epoch: u64,
+    /// Journal bytes since the newest snapshot, and that snapshot's size.
+    since_snapshot: u64,
+    snapshot: u64,
+}
+
+enum Role {
+    Owner(Box<Writer>),
+    Reader,
+    /// Owned once; says why no more.
+    Lost(String),
+    Closed,
+}
+
+/// Handles of this process that own a registry, by folder: a second one follows the first.
+static OWNED: Mutex<Vec<(PathBuf, Weak<Registry>)>> = Mutex::new(Vec::new());
+
+fn owned() -> MutexGuard<'static, Vec<(PathBuf, Weak<Registry>)>> {
+    OWNED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How a registry shall be opened.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening<'a> {
+    pub writeable: bool,
+    pub break_lock: bool,
+    pub lease: Lease,
+    /// For the owner's file.
+    pub user: &'a str,
+}
+
+impl Registry {
+    /// Makes the folder, which must not exist, and owns it.
+    pub fn create(
+        path: &Path,
+        kind: &str,
+        seed: i64,
+        access: Access,
+        opening: Opening<'_>,
+    ) -> Result<Arc<Self>> {
+        refuse_existing(path)?;
+        let fs: Arc<dyn Fs> = Arc::new(RealFs::new(access));
+        fs.make_folder(path)?;
+        let made = Self::create_in(&fs, path, kind, seed, access, opening);
+        if made.is_err() {
+            let _gone = maintenance::remove_tree(path);
+        }
+        made
+    }
+
+    fn create_in(
+        fs: &Arc<dyn Fs>,
+        path: &Path,
+        kind: &str,
+        seed: i64,
+        access: Access,
+        opening: Opening<'_>,
+    ) -> Result<Arc<Self>> {
+        let root = path.canonicalize().map_err(|e| Error::io("find", path, &e))?;
+        let layout = Layout::new(root);
+        layout.folders().iter().try_for_each(|folder| fs.make_folder(folder))?;
+        let identity = IdentityFile {
+            format: FORMAT,
+            version: crate::VERSION.to_owned(),
+            uuid: token(),
+            kind: kind.to_owned(),
+            seed,
+            access,
+        };
+        let registry = Self::assemble(fs.clone(), layout, identity, opening, None);
+        registry.follow(1, opening.lease)?;
+        // Last, so that a folder is a registry only when it is whole.
+        let json = serde_json::to_vec_pretty(&registry.identity).expect("plain data serialises");
+        match fs.publish(&registry.layout.identity(), &json)? {
+            Published::Won => Ok(registry),
+            Published::Lost => Err(exists(path)),
+        }
+    }
+
+    /// Opens an existing registry. `interrupted` is asked while another owner is waited for.
+    pub fn open(
+        path: &Path,
+        opening: Opening<'_>,
+        interrupted: Interrupted<'_>,
+    ) -> Result<Arc<Self>> {
+        let root = path.canonicalize().map_err(|_| not_found(path))?;
+        let layout = Layout::new(root);
+        let reader = RealFs::new(Access::Private);
+        let identity = read_identity(&reader, &layout)?;
+        let fs: Arc<dyn Fs> = Arc::new(RealFs::new(identity.access));
+        if !opening.writeable {
+            let registry = Self::assemble(fs, layout, identity, opening, None);
+            registry.refresh()?;
+            return Ok(registry);
+        }
+        let clock = SystemClock;
+        let (next, displaced) = wait_for_turn(fs.as_ref(), &clock, &layout, opening, interrupted)?;
+        let registry = Self::assemble(fs, layout, identity, opening, displaced);
+        registry.follow(next, opening.lease)?;
+        Ok(registry)
+    }
+
+    fn assemble(
+        fs: Arc<dyn Fs>,
+        layout: Layout,
+        identity: IdentityFile,
+        opening: Opening<'_>,
+        displaced: Option<Owner>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            fs,
+            clock: Arc::new(SystemClock),
+            layout,
+            identity,
+            user: opening.user.to_owned(),
+            displaced,
+            inner: Mutex::new(Inner {
+                tables: Tables::default(),
+                looks: Looks::default(),
+                role: Role::Reader,
+                place: loading::Place::default(),
+                epoch: 0,
+                since_snapshot: 0,
+                snapshot: 0,
+            }),
+            #[cfg(feature = "arrow")]
+            segments: Mutex::new(HashMap::new()),
+        })
+    }
+
+    /// Claims epoch `next`, loads what counts before it and begins an own journal.
+    fn follow(self: &Arc<Self>, next: u64, lease: Lease) -> Result<()> {
+        let owner = Owner::this_process(&self.user, self.clock.as_ref());
+        let began = self.clock.boottime();
+        if !ownership::claim(self.fs.as_ref(), &self.layout, next, &owner)? {
+            let found = ownership::read_owner(self.fs.as_ref(), &self.layout, next)?;
+            return Err(ownership::locked(&found));
+        }
+        let loaded = loading::load(self.fs.as_ref(), &self.layout, next)?;
+        let adopt = Adopt {
+            epoch: loaded.epoch,
+            segment: loaded.place.segment,
+            offset: loaded.place.offset,
+        };
+        let writer = Writer::begin(self, next, adopt, began, lease)?;
+        {
+            let mut inner = self.lock();
+            inner.take_over(loaded);
+            inner.epoch = next;
+            inner.role = Role::Owner(Box::new(writer));
+        }
+        let mut owned = owned();
+        for (_, other) in owned.iter().filter(|(root, _)| root == self.layout.root()) {
+            if let Some(other) = other.upgrade() {
+                other.lose("it was opened again in this process");
+            }
+        }
+        owned.retain(|(root, other)| root != self.layout.root() && other.strong_count() > 0);
+        owned.push((self.layout.root().to_owned(), Arc::downgrade(self)));
+        drop(owned);
+        writing::start_beating(self, lease);
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic in between leaves tables that a reload puts right; the journal is never torn.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lose(&self, why: &str) {
+        let mut inner = self.lock();
+        if let Role::Owner(writer) = &mut inner.role {
+            let _synced = writer.sync();
+            inner.role = Role::Lost(why.to_owned());
+        }
+    }
+
+    /// Takes over what owners have written since; true if anything was. Owners know it all.
+    pub fn refresh(&self) -> Result<bool> {
+        if matches!(self.lock().role, Role::Owner(_)) {
+            return Ok(false);
+        }
+        let loaded = loading::load(self.fs.as_ref(), &self.layout, u64::MAX)?;
+        let mut inner = self.lock();
+        let before = (inner.epoch, inner.place);
+        let after = (loaded.epoch, loaded.place);
+        if before == after {
+            return Ok(false);
+        }
+        inner.epoch = loaded.epoch;
+        inner.take_over(loaded);
+        Ok(true)
+    }
+
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    pub fn identity(&self) -> &IdentityFile {
+        &self.identity
+    }
+
+    pub fn fs(&self) -> &Arc<dyn Fs> {
+        &self.fs
+    }
+
+    pub fn displaced(&self) -> Option<String> {
+        self.displaced.as_ref().map(Owner::describe)
+    }
+
+    pub fn is_writeable(&self) -> bool {
+        matches!(self.lock().role, Role::Owner(_))
+    }
+
+    pub fn epoch(&self) -> u64 {
+        self.lock().epoch
+    }
+
+    /// Reads the tables. Keep it short: verbs of other threads wait.
+    pub fn read<T>(&self, read: impl FnOnce(&Tables) -> T) -> T {
+        read(&self.lock().tables)
+    }
+}
+
+impl Inner {
+    fn take_over(&mut self, loaded: Loaded) {
+        self.tables = loaded.tables;
+        self.place = loaded.place;
+        self.since_snapshot = loaded.replayed;
+        self.snapshot = loaded.snapshot;
+        self.looks.forget_files();
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _released = self.close();
+    }
+}
+
+fn exists(path: &Path) -> Error {
+    Error::new(ErrorKind::Exists, format!("`{}` exists already", path.display()))
+        .hint("load_registry opens it if it is a registry; otherwise name another folder")
+        .at(path)
+}
+
+fn not_found(path: &Path) -> Error {
+    Error::new(ErrorKind::NotFound, format!("there is no registry at `{}`", path.display()))
+        .hint("make_registry makes one")
+        .at(path)
+}
+
+#[allow(clippy::disallowed_methods, reason = "asks about the folder that is yet to be made")]
+fn refuse_existing(path: &Path) -> Result<()> {
+    if path.symlink_metadata().is_ok() {
+        return Err(exists(path));
+    }
+    let absolute = std::path::absolute(path).map_err(|e| Error::io("find", path, &e))?;
+    let inside = absolute.ancestors().skip(1).find(|above| above.join("registry.json").exists());
+    match inside {
+        None => Ok(()),
+        Some(outer) => {
+            let what = format!("`{}` lies in the registry `{}`", path.display(), outer.display());
+            Err(Error::new(ErrorKind::Exists, what).hint("name a folder outside it").at(path))
+        }
+    }
+}
+
+fn read_identity(fs: &dyn Fs, layout: &Layout) -> Result<IdentityFile> {
+    let path = layout.identity();
+    let bytes = fs.tail(&path, 0).map_err(|e| match e.kind() {
+        ErrorKind::NotFound => not_found(layout.root()),
+        _ => e,
+    })?;
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let damaged = |e: serde_json::Error| Error::corrupt(&path, 0, format!("no identity: {e}"));
+    let format: Format = serde_json::from_slice(&bytes).map_err(damaged)?;
+    if format.format > FORMAT {
+        let what = format!("`{}` has format {}", layout.root().display(), format.format);
+        return Err(Error::new(ErrorKind::Version, what)
+            .hint(format!("batchwright {} reads up to {FORMAT}; install a newer", crate::VERSION)));
+    }
+    serde_json::from_slice(&bytes).map_err(damaged)
+}
+
+/// The epoch to claim, and whom that displaces.
+fn wait_for_turn(
+    fs: &dyn Fs,
+    clock: &dyn Clock,
+    layout: &Layout,
+    opening: Opening<'_>,
+    interrupted: Interrupted<'_>,
+) -> Result<(u64, Option<Owner>)> {
+    let (epoch, owner, local) = match ownership::standing(fs, layout)? {
+        Standing::Free { next } => return Ok((next, None)),
+        Standing::Own { epoch } => return Ok((epoch + 1, None)),
+        Standing::Alive { epoch, owner } => (epoch, owner, true),
+        Standing::Elsewhere { epoch, owner } => (epoch, owner, false),
+    };
+    if opening.break_lock {
+        return Ok((epoch + 1, Some(owner)));
+    }
+    if local && !looking::is_silent(fs, layout, clock, epoch, opening.lease.lease) {
+        return Err(ownership::locked(&owner));
+    }
+    if local {
+        return Ok((epoch + 1, Some(owner)));
+    }
+    looking::wait_for_silence(fs, layout, clock, epoch, &owner, opening.lease, interrupted)?;
+    Ok((epoch + 1, Some(owner)))
+}

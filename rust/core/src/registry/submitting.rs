@@ -1,0 +1,285 @@
+//! Definitions, and the first half of a submission: collections, then the intent.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+
+use serde_json::Value;
+
+use crate::collection::{Builder, Header, Limits, Row};
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::Published;
+use crate::ids::{IdSet, JobId};
+use crate::journal::{ChunkIntent, Definition, Intent, Record, Submitted};
+use crate::layout::ChunkId;
+use crate::segments::Segment;
+use crate::tables::{Tables, row};
+
+use super::writing::Durability;
+use super::{Inner, Interrupted, Registry};
+
+/// Collections are published in groups of so many bytes.
+const GROUP: usize = 64 << 20;
+
+/// One chunk of a plan: jobs in the order they run, and which resources they get.
+#[derive(Clone, Copy, Debug)]
+pub struct PlannedChunk<'a> {
+    pub jobs: &'a [JobId],
+    /// Index into the plan's resources and limits.
+    pub resources: usize,
+}
+
+/// What shall be submitted.
+#[derive(Clone, Debug)]
+pub struct Plan<'a> {
+    pub chunks: Vec<PlannedChunk<'a>>,
+    /// The header without what is filled in per chunk.
+    pub header: Value,
+    /// Distinct JSON texts.
+    pub resources: Vec<String>,
+    pub limits: Vec<Limits>,
+    pub backend: String,
+    /// Each job is an array task of its own.
+    pub array_tasks: bool,
+}
+
+impl Registry {
+    /// Adds one job a row; returns the first and the last id.
+    pub fn define(&self, segment: Segment, call: &str) -> Result<(JobId, JobId)> {
+        let count = u32::try_from(segment.rows()).map_err(|_| too_many(segment.rows()))?;
+        let bytes = segment.to_bytes()?;
+        let mut inner = self.lock();
+        self.ensure_owner(&mut inner)?;
+        let first = inner.tables.n_jobs() + 1;
+        let last = first.checked_add(count).ok_or_else(|| too_many(segment.rows()))? - 1;
+        if count == 0 {
+            return Ok((first, last));
+        }
+        let epoch = inner.epoch;
+        let writer = inner.writer()?;
+        let number = writer.next_definition;
+        writer.next_definition += 1;
+        let path = self.layout.definition(epoch, number);
+        if self.fs.publish(&path, &bytes)? == Published::Lost {
+            let what = format!("`{}` is there already", path.display());
+            return Err(Error::new(ErrorKind::OwnershipLost, what));
+        }
+        let definition = Definition { first, count, epoch, number, call: call.to_owned() };
+        let index = inner.tables.definitions.len();
+        self.write(&mut inner, &[Record::Define(definition)], Durability::Now)?;
+        let mut segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
+        segments.insert(index, Arc::new(segment));
+        Ok((first, last))
+    }
+
+    /// The parameters of one definition, read once.
+    pub fn segment(&self, index: usize) -> Result<Arc<Segment>> {
+        let mut segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(segment) = segments.get(&index) {
+            return Ok(segment.clone());
+        }
+        let path = self.read(|tables| {
+            let definition = tables.definitions.get(index)?;
+            Some(self.layout.definition(definition.epoch, definition.number))
+        });
+        let path = path.ok_or_else(|| {
+            Error::new(ErrorKind::Invalid, format!("there is no definition {index}"))
+        })?;
+        let segment = Segment::from_bytes(self.fs.tail(&path, 0)?)
+            .map_err(|error| Error::corrupt(&path, 0, error))?;
+        let segment = Arc::new(segment);
+        segments.insert(index, segment.clone());
+        Ok(segment)
+    }
+
+    pub(super) fn forget_segments(&self) {
+        self.segments.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// (definition, pickled parameters) of a job.
+    pub fn parameters_of(&self, job: JobId) -> Result<(usize, Vec<u8>)> {
+        let (index, first) = self.read(|tables| definition_of(tables, job)).ok_or_else(|| {
+            Error::new(ErrorKind::UnknownJob, format!("there is no job {job}"))
+        })?;
+        Ok((index, self.segment(index)?.pickle_row((job - first) as usize)?))
+    }
+
+    /// Publishes the collections of a plan and records the intent. The jobs are then submitted,
+    /// in a new attempt. Returns the chunks in the plan's order.
+    pub fn intend(&self, plan: &Plan<'_>, interrupted: Interrupted<'_>) -> Result<Vec<ChunkId>> {
+        let mut inner = self.lock();
+        self.ensure_owner(&mut inner)?;
+        refuse_unfinished(&inner.tables, plan)?;
+        let header: Header = filled_in(&plan.header)?;
+        let mut chunks = Vec::with_capacity(plan.chunks.len());
+        let mut group: Vec<(PathBuf, Vec<u8>)> = Vec::new();
+        let mut folders = BTreeSet::new();
+        let mut size = 0;
+        for planned in &plan.chunks {
+            if interrupted() {
+                return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
+            }
+            let chunk = ChunkId::random();
+            let bytes = self.collection(&inner.tables, plan, &header, chunk, planned)?;
+            let path = self.layout.collection(chunk);
+            folders.extend(path.parent().map(PathBuf::from));
+            size += bytes.len();
+            group.push((path, bytes));
+            chunks.push(chunk);
+            if size > GROUP {
+                self.publish_group(&mut group, &mut folders)?;
+                size = 0;
+            }
+        }
+        self.publish_group(&mut group, &mut folders)?;
+        let intents = plan.chunks.iter().zip(&chunks).map(|(planned, chunk)| ChunkIntent {
+            id: chunk.0.to_be_bytes(),
+            jobs: planned.jobs.iter().copied().collect(),
+            resources: planned.resources as u32,
+        });
+        let intent = Intent {
+            at: self.clock.now(),
+            backend: plan.backend.clone(),
+            resources: plan.resources.clone(),
+            array_tasks: plan.array_tasks,
+            chunks: intents.collect(),
+        };
+        self.write(&mut inner, &[Record::Intent(intent)], Durability::Now)?;
+        self.save_if_due(&mut inner)?;
+        Ok(chunks)
+    }
+
+    fn publish_group(
+        &self,
+        group: &mut Vec<(PathBuf, Vec<u8>)>,
+        folders: &mut BTreeSet<PathBuf>,
+    ) -> Result<()> {
+        std::mem::take(folders).iter().try_for_each(|folder| self.fs.make_folder(folder))?;
+        self.fs.publish_all(&std::mem::take(group))
+    }
+
+    fn collection(
+        &self,
+        tables: &Tables,
+        plan: &Plan<'_>,
+        header: &Header,
+        chunk: ChunkId,
+        planned: &PlannedChunk<'_>,
+    ) -> Result<Vec<u8>> {
+        let hash = chunk.to_string();
+        let name = planned.jobs.first().and_then(|job| {
+            tables.texts.get(tables.jobs.name.get(row(*job)))
+        });
+        let resources = plan.resources.get(planned.resources).map_or("{}", String::as_str);
+        let header = Header {
+            job_name: name.unwrap_or(&hash).to_owned(),
+            job_hash: hash.clone(),
+            tasks: if plan.array_tasks { planned.jobs.len() as u32 } else { 0 },
+            jobs: planned.jobs.len() as u32,
+            limits: plan.limits.get(planned.resources).cloned().unwrap_or_default(),
+            resources: serde_json::from_str(resources).map_err(|e| {
+                Error::new(ErrorKind::Invalid, format!("resources are not JSON: {e}"))
+            })?,
+            ..header.clone()
+        };
+        let mut builder = Builder::new(&header);
+        let mut current: Option<(usize, u32, u32, Arc<Segment>)> = None;
+        for (job, task) in planned.jobs.iter().zip(1..) {
+            let held = current.take().filter(|(_, first, last, _)| (first..=last).contains(&job));
+            let (index, first, last, segment) = match held {
+                Some(held) => held,
+                None => self.segment_of(tables, *job)?,
+            };
+            builder.row(Row {
+                job: *job,
+                task: if plan.array_tasks { task } else { 0 },
+                attempt: tables.jobs.attempt.get(row(*job)).saturating_add(1),
+                call: index as u16,
+                parameters: &segment.pickle_row((job - first) as usize)?,
+            });
+            current = Some((index, first, last, segment));
+        }
+        Ok(builder.finish())
+    }
+
+    fn segment_of(
+        &self,
+        tables: &Tables,
+        job: JobId,
+    ) -> Result<(usize, JobId, JobId, Arc<Segment>)> {
+        let (index, first) = definition_of(tables, job).ok_or_else(|| {
+            Error::new(ErrorKind::UnknownJob, format!("there is no job {job}"))
+        })?;
+        let last = first + tables.definitions[index].count - 1;
+        let mut segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(segment) = segments.get(&index) {
+            return Ok((index, first, last, segment.clone()));
+        }
+        let definition = &tables.definitions[index];
+        let path = self.layout.definition(definition.epoch, definition.number);
+        let segment = Segment::from_bytes(self.fs.tail(&path, 0)?)
+            .map_err(|error| Error::corrupt(&path, 0, error))?;
+        let segment = Arc::new(segment);
+        segments.insert(index, segment.clone());
+        Ok((index, first, last, segment))
+    }
+
+    /// What the scheduler calls a chunk, one id a task. Durable with the next flush.
+    pub fn submitted(
+        &self,
+        chunk: ChunkId,
+        batch_ids: &[String],
+        log_file: Option<&str>,
+    ) -> Result<()> {
+        let mut inner = self.lock();
+        let Some(first) = inner.tables.tasks_of(chunk).first().copied() else {
+            return Err(Error::new(ErrorKind::Invalid, format!("there is no chunk {chunk}")));
+        };
+        let record = Record::Submitted(Submitted {
+            chunk: first,
+            batch_ids: batch_ids.to_vec(),
+            log_file: log_file.map(str::to_owned),
+        });
+        self.write(&mut inner, &[record], Durability::Later)
+    }
+}
+
+fn too_many(rows: usize) -> Error {
+    Error::new(ErrorKind::Invalid, format!("{rows} more jobs do not fit: ids end at 4294967295"))
+}
+
+/// Index and first id of the definition that a job belongs to.
+pub(super) fn definition_of(tables: &Tables, job: JobId) -> Option<(usize, JobId)> {
+    let index = tables.definitions.partition_point(|d| d.first <= job).checked_sub(1)?;
+    let definition = &tables.definitions[index];
+    (job - definition.first < definition.count).then_some((index, definition.first))
+}
+
+fn refuse_unfinished(tables: &Tables, plan: &Plan<'_>) -> Result<()> {
+    let mut jobs = plan.chunks.iter().flat_map(|chunk| chunk.jobs);
+    let unfinished = jobs.find(|job| tables.jobs.stage_of(**job).is_unfinished());
+    let Some(job) = unfinished else { return Ok(()) };
+    let all: IdSet = plan.chunks.iter().flat_map(|c| c.jobs.iter().copied()).collect();
+    let many = all.iter().filter(|job| tables.jobs.stage_of(*job).is_unfinished()).count();
+    let what = format!("{many} of the jobs are on the system already, the first is job {job}");
+    Err(Error::new(ErrorKind::JobsOnSystem, what)
+        .hint("wait for them or kill_jobs first; find_not_submitted gives jobs that are not"))
+}
+
+fn filled_in(given: &Value) -> Result<Header> {
+    let mut header = serde_json::to_value(Header::default()).expect("plain data serialises");
+    if let (Value::Object(fields), Value::Object(given)) = (&mut header, given) {
+        fields.extend(given.clone());
+    }
+    serde_json::from_value(header)
+        .map_err(|e| Error::new(ErrorKind::Invalid, format!("the header is wrong: {e}")))
+}
+
+impl Inner {
+    /// Numbers of requests files of this epoch that are not used yet.
+    pub(super) fn next_request(&mut self) -> Result<u32> {
+        let writer = self.writer()?;
+        writer.next_request += 1;
+        Ok(writer.next_request - 1)
+    }
+}

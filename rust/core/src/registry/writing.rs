@@ -1,0 +1,374 @@
+//! The owner's pen: appends records, syncs them, and knows whether they still count.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::frame::{self, Content, FILE_HEADER, FileId, FrameWriter};
+use crate::fs::{Fs, JournalFile, Published};
+use crate::journal::{Adopt, Continue, Record};
+use crate::layout::Layout;
+
+use super::loading::{self, Place};
+use super::ownership::{self, Lease, Owner};
+use super::{Inner, Registry, Role};
+
+/// A journal outgrows a smaller snapshot than this only by so many bytes.
+const SNAPSHOT_FLOOR: u64 = 16 << 20;
+
+/// The journal of one epoch.
+pub(super) struct Writer {
+    fs: Arc<dyn Fs>,
+    layout: Layout,
+    epoch: u64,
+    segment: u32,
+    file: Box<dyn JournalFile>,
+    frames: FrameWriter,
+    /// Records that no sync has covered yet, for the next segment if this one fails.
+    unsynced: Vec<Record>,
+    synced_to: u64,
+    /// The process that may write; a forked child may not.
+    pid: u32,
+    /// When the last beat that synced began, on a clock that counts suspend.
+    beat: f64,
+    lease: Lease,
+    pub(super) next_definition: u32,
+    pub(super) next_snapshot: u32,
+    pub(super) next_request: u32,
+}
+
+impl Writer {
+    pub(super) fn begin(
+        registry: &Registry,
+        epoch: u64,
+        adopt: Adopt,
+        beat: f64,
+        lease: Lease,
+    ) -> Result<Self> {
+        let fs = registry.fs.clone();
+        let layout = registry.layout.clone();
+        let first = Record::Adopt(adopt);
+        let (file, frames) = publish_segment(fs.as_ref(), &layout.journal(epoch, 0), &first)?;
+        let synced_to = file.end();
+        Ok(Self {
+            fs,
+            layout,
+            epoch,
+            segment: 0,
+            file,
+            frames,
+            unsynced: Vec::new(),
+            synced_to,
+            pid: std::process::id(),
+            beat,
+            lease,
+            next_definition: 0,
+            next_snapshot: 0,
+            next_request: 0,
+        })
+    }
+
+    fn append(&mut self, record: &Record) -> Result<()> {
+        let mut bytes = Vec::new();
+        record.write(&mut self.frames, &mut bytes);
+        self.unsynced.push(record.clone());
+        self.file.append(&bytes)
+    }
+
+    pub(super) fn sync(&mut self) -> Result<()> {
+        if self.pid != std::process::id() {
+            self.unsynced.clear();
+            return Err(forked());
+        }
+        if let Err(first) = self.file.sync() {
+            // The file is dead: what no sync covered is written again to the next one.
+            self.next_segment().map_err(|_| first)?;
+        }
+        self.unsynced.clear();
+        self.synced_to = self.file.end();
+        Ok(())
+    }
+
+    fn next_segment(&mut self) -> Result<()> {
+        let first = Record::Continue(Continue { offset: self.synced_to });
+        let path = self.layout.journal(self.epoch, self.segment + 1);
+        let (file, frames) = publish_segment(self.fs.as_ref(), &path, &first)?;
+        self.segment += 1;
+        self.file = file;
+        self.frames = frames;
+        self.synced_to = self.file.end();
+        let mut bytes = Vec::new();
+        self.unsynced.iter().for_each(|record| record.write(&mut self.frames, &mut bytes));
+        self.file.append(&bytes)?;
+        self.file.sync()
+    }
+
+    fn place(&self) -> Place {
+        Place { segment: self.segment, offset: self.file.end() }
+    }
+}
+
+fn publish_segment(
+    fs: &dyn Fs,
+    path: &PathBuf,
+    first: &Record,
+) -> Result<(Box<dyn JournalFile>, FrameWriter)> {
+    let id = FileId::random();
+    let mut frames = FrameWriter::new(id);
+    let mut bytes = Vec::with_capacity(FILE_HEADER + 64);
+    bytes.extend_from_slice(&frame::file_header(Content::Owner, id));
+    first.write(&mut frames, &mut bytes);
+    if fs.publish(path, &bytes)? == Published::Lost {
+        let what = format!("`{}` is there already", path.display());
+        return Err(Error::new(ErrorKind::OwnershipLost, what).hint("load the registry again"));
+    }
+    Ok((fs.append(path, bytes.len() as u64)?, frames))
+}
+
+fn forked() -> Error {
+    Error::new(ErrorKind::ReadOnly, "this process was forked from the one that opened the registry")
+        .hint("load the registry in this process, or use it in its parent only")
+}
+
+/// When records must be on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Durability {
+    /// Before the call returns.
+    Now,
+    /// With the next record that must be, or the next flush.
+    Later,
+}
+
+impl Registry {
+    /// Writes records, makes them durable and applies them to the tables.
+    pub(super) fn write(
+        &self,
+        inner: &mut Inner,
+        records: &[Record],
+        durability: Durability,
+    ) -> Result<()> {
+        self.ensure_owner(inner)?;
+        self.ensure_lease(inner, |lease| lease.lease / 2.0)?;
+        let writer = inner.writer()?;
+        let before = writer.file.end();
+        let appended = records.iter().try_for_each(|record| writer.append(record));
+        if appended.is_err() || durability == Durability::Now {
+            // A dead file's sync fails too, which moves the records on to a next segment.
+            let written = if writer.file.is_dead() { writer.next_segment() } else { writer.sync() };
+            if let Err(error) = written {
+                inner.role = Role::Lost(format!("its journal could not be written: {error}"));
+                return Err(error);
+            }
+            writer.unsynced.clear();
+            writer.synced_to = writer.file.end();
+            self.ensure_lease(inner, |lease| lease.lease - lease.margin)?;
+        }
+        let writer = inner.writer()?;
+        let place = writer.place();
+        let grown = place.offset.saturating_sub(before);
+        inner.place = place;
+        inner.since_snapshot += grown;
+        records.iter().for_each(|record| inner.tables.apply(record));
+        Ok(())
+    }
+
+    pub(super) fn ensure_owner(&self, inner: &mut Inner) -> Result<()> {
+        match &inner.role {
+            Role::Owner(writer) if writer.pid != std::process::id() => Err(forked()),
+            Role::Owner(_) => Ok(()),
+            Role::Reader => Err(Error::new(
+                ErrorKind::ReadOnly,
+                format!("the registry `{}` was opened for reading", self.layout.root().display()),
+            )
+            .hint("load it with writeable=True")),
+            Role::Lost(why) => Err(lost(why)),
+            Role::Closed => Err(Error::new(ErrorKind::ReadOnly, "the registry was closed")
+                .hint("load it again")),
+        }
+    }
+
+    /// If the last beat is older than allowed, claims the next epoch anew or loses the registry.
+    fn ensure_lease(&self, inner: &mut Inner, allowed: impl Fn(&Lease) -> f64) -> Result<()> {
+        let writer = inner.writer()?;
+        if self.clock.boottime() - writer.beat < allowed(&writer.lease) {
+            return Ok(());
+        }
+        let began = self.clock.boottime();
+        let (epoch, lease) = (writer.epoch, writer.lease);
+        let owner = Owner::this_process(&self.user, self.clock.as_ref());
+        let claimed = ownership::claim(self.fs.as_ref(), &self.layout, epoch + 1, &owner)?;
+        if !claimed {
+            let why = match ownership::read_owner(self.fs.as_ref(), &self.layout, epoch + 1) {
+                Ok(owner) => format!("{} took it over", owner.describe()),
+                Err(_) => "another process took it over".to_owned(),
+            };
+            inner.role = Role::Lost(why.clone());
+            return Err(lost(&why));
+        }
+        // Nobody came between: all of the own journal counts.
+        let place = inner.writer()?.place();
+        let adopt = Adopt { epoch, segment: place.segment, offset: place.offset };
+        let old = inner.writer()?;
+        let _dropped_clean = old.file.sync();
+        let mut writer = Writer::begin(self, epoch + 1, adopt, began, lease)?;
+        writer.next_request = 0;
+        inner.epoch = epoch + 1;
+        inner.role = Role::Owner(Box::new(writer));
+        Ok(())
+    }
+
+    /// Makes everything written so far durable.
+    pub fn flush(&self) -> Result<()> {
+        let mut inner = self.lock();
+        if !matches!(inner.role, Role::Owner(_)) {
+            return Ok(());
+        }
+        inner.writer()?.sync()?;
+        self.ensure_lease(&mut inner, |lease| lease.lease - lease.margin)
+    }
+
+    /// A snapshot, if the journal outgrew the newest one (`force`: by a tenth). False if read-only.
+    pub fn save(&self, force: bool) -> Result<bool> {
+        let mut inner = self.lock();
+        if !matches!(inner.role, Role::Owner(_)) {
+            return Ok(false);
+        }
+        inner.writer()?.sync()?;
+        let floor = if force { inner.snapshot / 10 } else { inner.snapshot.max(SNAPSHOT_FLOOR) };
+        if inner.since_snapshot > floor {
+            self.write_snapshot(&mut inner)?;
+        }
+        Ok(true)
+    }
+
+    /// After a verb: the same as `save`, when it is due.
+    pub(super) fn save_if_due(&self, inner: &mut Inner) -> Result<()> {
+        if inner.since_snapshot > inner.snapshot.max(SNAPSHOT_FLOOR) {
+            inner.writer()?.sync()?;
+            self.write_snapshot(inner)?;
+        }
+        Ok(())
+    }
+
+    fn write_snapshot(&self, inner: &mut Inner) -> Result<()> {
+        self.ensure_lease(inner, |lease| lease.lease / 2.0)?;
+        let writer = inner.writer()?;
+        let (epoch, place, seq) = (writer.epoch, writer.place(), writer.frames.seq());
+        let number = writer.next_snapshot;
+        writer.next_snapshot += 1;
+        let bytes = loading::snapshot_bytes(&inner.tables, epoch, place, seq);
+        let path = self.layout.snapshot(epoch, number);
+        self.fs.publish(&path, &bytes)?;
+        inner.since_snapshot = 0;
+        inner.snapshot = bytes.len() as u64;
+        // Only a sure owner removes what the snapshot supersedes.
+        self.ensure_lease(inner, |lease| lease.lease - lease.margin)?;
+        let (highest, _) = ownership::highest(self.fs.as_ref(), &self.layout)?;
+        if highest > inner.epoch {
+            return Ok(());
+        }
+        self.remove_superseded(epoch, place.segment, number)
+    }
+
+    fn remove_superseded(&self, epoch: u64, segment: u32, snapshot: u32) -> Result<()> {
+        for name in self.fs.look(self.layout.root())? {
+            let journal = Layout::parse_numbered("journal", &name);
+            let older = Layout::parse_numbered("snapshot", &name);
+            // The epoch's first segment says what it adopted.
+            let old_journal = journal.is_some_and(|(e, s)| {
+                e < epoch || (e == epoch && s < segment && s > 0)
+            });
+            let old_snapshot = older.is_some_and(|found| found < (epoch, snapshot));
+            if old_journal || old_snapshot {
+                self.fs.unlink(&self.layout.root().join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Syncs and releases ownership. Idempotent.
+    pub fn close(&self) -> Result<()> {
+        let mut inner = self.lock();
+        let Role::Owner(writer) = &mut inner.role else {
+            if !matches!(inner.role, Role::Lost(_)) {
+                inner.role = Role::Closed;
+            }
+            return Ok(());
+        };
+        let synced = writer.sync();
+        let (epoch, mine) = (writer.epoch, writer.pid == std::process::id());
+        inner.role = Role::Closed;
+        if mine {
+            synced?;
+            self.fs.publish(&self.layout.released(epoch), b"")?;
+        }
+        Ok(())
+    }
+
+    fn beat(&self) -> bool {
+        let mut inner = self.lock();
+        let Role::Owner(writer) = &mut inner.role else { return false };
+        if writer.pid != std::process::id() {
+            return false;
+        }
+        let began = self.clock.boottime();
+        let beat = Record::Beat(self.clock.now());
+        let (file, lease, epoch) = (&writer.file, writer.lease, writer.epoch);
+        if file.is_dead() || began - writer.beat > lease.lease / 2.0 {
+            // The next write claims anew; a beat must not hide that the lease ran out.
+            return true;
+        }
+        if writer.append(&beat).and_then(|()| writer.sync()).is_ok() {
+            writer.beat = began;
+        }
+        if let Ok((highest, _)) = ownership::highest(self.fs.as_ref(), &self.layout)
+            && highest > epoch
+        {
+            let by = ownership::read_owner(self.fs.as_ref(), &self.layout, highest);
+            let by = by.map_or_else(|_| "another process".to_owned(), |owner| owner.describe());
+            inner.role = Role::Lost(format!("{by} took it over"));
+            return false;
+        }
+        true
+    }
+}
+
+impl Inner {
+    pub(super) fn writer(&mut self) -> Result<&mut Writer> {
+        match &mut self.role {
+            Role::Owner(writer) => Ok(writer),
+            _ => Err(lost("it is not owned")),
+        }
+    }
+}
+
+fn lost(why: &str) -> Error {
+    Error::new(ErrorKind::OwnershipLost, format!("this process does not own the registry: {why}"))
+        .hint("whether the last call took effect is unknown; load the registry again")
+}
+
+/// A thread that beats until the registry is closed, lost or dropped.
+pub(super) fn start_beating(registry: &Arc<Registry>, lease: Lease) {
+    let registry = Arc::downgrade(registry);
+    let beat = move || {
+        while sleep_while_alive(&registry, lease.beat) {
+            let Some(alive) = registry.upgrade() else { return };
+            if !alive.beat() {
+                return;
+            }
+        }
+    };
+    // Without the thread the lease runs out and the next write claims anew: slower, still right.
+    let _running = std::thread::Builder::new().name("batchwright-beat".into()).spawn(beat);
+}
+
+/// Sleeps in steps, so that a thread ends soon after its registry.
+fn sleep_while_alive(registry: &Weak<Registry>, seconds: f64) -> bool {
+    let step = Duration::from_millis(200);
+    let steps = (seconds / step.as_secs_f64()).ceil() as u32;
+    (0..steps.max(1)).all(|_| {
+        std::thread::sleep(step);
+        registry.strong_count() > 0
+    })
+}
