@@ -6,6 +6,7 @@ A set stays a set of ranges in the core; arrays appear only where an order has t
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from itertools import chain
@@ -78,7 +79,7 @@ class JobIds(Set[int]):
         if not isinstance(value, Real) or value != value:
             return False
         try:
-            whole = int(value)
+            whole = int(cast("float", value))
         except OverflowError:
             return False
         return whole == value and 0 < whole <= _MOST and whole in self._set
@@ -382,9 +383,10 @@ def _whole(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, Real):
         # numpy's own bool is no Real, and neither are text, None or pandas' NA.
         raise TypeError(f"a job id is a whole number, not {_shown(value)}")
-    if value != value or value in (float("inf"), float("-inf")) or int(value) != value:
+    number = cast("float", value)
+    if number != number or math.isinf(number) or int(number) != number:
         raise ValueError(f"a job id is a whole number, not {value}")
-    return int(value)
+    return int(number)
 
 
 def _checked(ids: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 from batchwright.columns import common_type, plain
 from batchwright.errors import DefinitionError
@@ -195,7 +195,7 @@ def _table(value: Any) -> pa.Table:
     if isinstance(value, pa.Table):
         return value
     if isinstance(value, Mapping):
-        return pa.table(dict(value))
+        return pa.table(dict(cast("Mapping[str, Any]", value)))
     if "job_id" in getattr(getattr(value, "index", None), "names", ()):
         value = value.reset_index()
     is_frame = hasattr(value, "columns") or hasattr(value, "column_names")
@@ -205,7 +205,7 @@ def _table(value: Any) -> pa.Table:
 
 
 def _several(value: Any) -> Iterable[int]:
-    return value if isinstance(value, Iterable) else [value]
+    return cast("Iterable[int]", value) if isinstance(value, Iterable) else [value]
 
 
 def _keys(x: pa.Table, y: pa.Table, by: By) -> tuple[list[str], list[str]]:

@@ -43,8 +43,10 @@ def set_job_names(reg: Registry, ids: IdsLike, names: str | Iterable[str | None]
     # As passed, duplicates and all, since the names were made to fit that.
     chosen = selected(reg.store, ids, lambda: all_jobs(reg.store))
     jobs = chosen.core.to_array() if ids is None else as_array(ids)
-    single = names is None or isinstance(names, str)
-    texts: list[str | None] = [names] * len(jobs) if single else list(names)
+    if names is None or isinstance(names, str):
+        texts: list[str | None] = [names] * len(jobs)
+    else:
+        texts = list(names)
     if len(texts) != len(jobs):
         raise ValueError(f"{len(jobs)} jobs need as many names, not {len(texts)}")
     for text in set(texts):
