@@ -1,0 +1,181 @@
+"""A collection's functions, prepared once, and its jobs, run one after the other.
+
+The worker on a node and the owner's process (interactive backend, `test_job`) use the same
+class; nothing here knows of pipes.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .calls import KINDS
+from .exports import own_globals
+from .failures import SetupError, say
+from .job import Job
+from .objects import Fresh, Objects
+from .seeds import Seeder, job_seed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .calls import Call
+
+
+class Collection:
+    """The jobs of one collection.
+
+    Parameters
+    ----------
+    header
+        The header of the collection file, as read from its JSON.
+    root
+        The registry's folder.
+    seeder
+        Seeds the global generators; one that is installed also seeds modules which jobs import.
+    """
+
+    def __init__(
+        self, header: Mapping[str, Any], root: str | Path, *, seeder: Seeder | None = None
+    ) -> None:
+        self._python: Mapping[str, Any] = header["python"]
+        self._work_dir = str(header["work_dir"])
+        self._seed = int(header["seed"])
+        self._resources: Mapping[str, Any] = header.get("resources") or {}
+        self._root = Path(root)
+        self._objects = Objects(self._root)
+        self._seeder = seeder or Seeder()
+        self._calls: list[Call] = []
+        self._globals: list[dict[str, Any]] = []
+        self._exports: dict[str, Fresh] = {}
+        self._bindings: dict[str, Any] = {}
+
+    def prepare(self) -> None:
+        """Do all that comes before the first job.
+
+        Raises
+        ------
+        SetupError
+            If Python's version differs or the working folder is missing. What imports, sources
+            and unpickling raise passes unchanged.
+        """
+        self._check_version()
+        self._enter_work_dir()
+        known = set(sys.path)
+        sys.path.extend(p for p in self._python.get("sys_path", ()) if p not in known)
+        for name in self._python.get("imports", ()):
+            import_module(name)
+        shared = self._shared_globals()
+        self._exports = {
+            name: Fresh(self._objects.read(hash_))
+            for name, hash_ in self._python.get("exports", {}).items()
+        }
+        self._calls = [KINDS[spec["kind"]](spec, self._objects) for spec in self._python["calls"]]
+        roots: list[object] = [f for call in self._calls for f in call.functions]
+        roots.extend(fresh.value for fresh in self._exports.values())
+        self._globals = own_globals(roots)
+        for names in self._globals:
+            names.update(shared)
+        self._report_versions()
+
+    def run(self, job_id: int, attempt: int, call: int, parameters: bytes) -> Any:
+        """Run one job.
+
+        Parameters
+        ----------
+        job_id
+            Its number in the registry.
+        attempt
+            How often it was submitted.
+        call
+            Which of the collection's calls defined it.
+        parameters
+            The pickled parameters of its row.
+
+        Returns
+        -------
+        Any
+            What the function returned; what it raised is raised.
+        """
+        self._seeder.seed_all(job_seed(self._seed, job_id))
+        if self._exports:
+            self._bind_exports()
+        definition = self._calls[call]
+        pars = definition.bind(parameters)
+        if not definition.names_job:
+            return definition.invoke(pars, None)
+        job = Job(
+            job_id,
+            attempt=attempt,
+            registry_seed=self._seed,
+            file_dir=self._root,
+            pars=pars,
+            resources=self._resources,
+            exports=self._bindings,
+        )
+        return definition.invoke(dict(pars), job)
+
+    def run_hook(self, name: str) -> None:
+        """Run a hook of the configuration, if there is one of that name."""
+        hash_ = self._python.get("hooks", {}).get(name)
+        if hash_:
+            self._objects.load(hash_)(self)
+
+    @property
+    def resources(self) -> Mapping[str, Any]:
+        """What the collection was submitted with."""
+        return self._resources
+
+    @property
+    def work_dir(self) -> str:
+        """Where its jobs run."""
+        return self._work_dir
+
+    def _check_version(self) -> None:
+        wanted = tuple(self._python.get("version") or sys.version_info[:2])
+        found = sys.version_info[:2]
+        if wanted != found:
+            raise SetupError(
+                f"the jobs were defined with Python {wanted[0]}.{wanted[1]}, the node runs "
+                f"{found[0]}.{found[1]} ({sys.executable}); name the interpreter with the "
+                "resource `python`"
+            )
+
+    def _enter_work_dir(self) -> None:
+        try:
+            os.chdir(self._work_dir)
+        except OSError as error:
+            raise SetupError(
+                f"the working folder `{self._work_dir}` cannot be entered on this node: "
+                f"{error.strerror}"
+            ) from error
+
+    def _shared_globals(self) -> dict[str, Any]:
+        names: dict[str, Any] = {}
+        for path in self._python.get("source", ()):
+            names.update(_run_file(Path(path)))
+        for path in self._python.get("load", ()):
+            names.update(pickle.loads(Path(path).read_bytes()))
+        return names
+
+    def _bind_exports(self) -> None:
+        self._bindings = {name: fresh.get() for name, fresh in self._exports.items()}
+        for names in self._globals:
+            names.update(self._bindings)
+
+    def _report_versions(self) -> None:
+        for name, recorded in self._python.get("versions", {}).items():
+            found = getattr(sys.modules.get(name), "__version__", recorded)
+            if found != recorded:
+                say(f"batchwright: defined with {name} {recorded}, this node has {found}")
+
+
+def _run_file(path: Path) -> dict[str, Any]:
+    """Run a Python file and give the names that it defines."""
+    names: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
+    exec(compile(path.read_bytes(), str(path), "exec"), names)
+    return {name: value for name, value in names.items() if not name.startswith("__")}

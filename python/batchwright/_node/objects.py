@@ -1,0 +1,94 @@
+"""Pickled objects of the registry, and copies of them that no job shares with another."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import Any
+
+PATIENCE = 30.0
+"""Seconds for which a file is waited for that the file system does not show yet."""
+
+_CACHE = 1 << 28
+"""Bytes of files that are kept in memory."""
+
+_SHARED = frozenset(
+    {type(None), bool, int, float, complex, str, bytes, date, datetime, timedelta}
+    | {FunctionType, BuiltinFunctionType, ModuleType, type, type(Ellipsis), range}
+)
+
+
+def is_shareable(value: object) -> bool:
+    """Whether jobs may share `value`, because none of them can change it in place."""
+    kind = type(value)
+    if kind in _SHARED:
+        return True
+    if kind is tuple or kind is frozenset:
+        return all(map(is_shareable, value))  # pyright: ignore
+    return False
+
+
+class Fresh:
+    """A pickled value, of which each job gets a copy of its own."""
+
+    def __init__(self, pickled: bytes) -> None:
+        self._pickled = pickled
+        self._value: Any = pickle.loads(pickled)
+        self.is_shared = is_shareable(self._value)
+        self._is_unused = True
+
+    @property
+    def value(self) -> Any:
+        """The value as it was at first; not to be given to jobs."""
+        return self._value
+
+    def get(self) -> Any:
+        """Give a value that no other job has."""
+        if self.is_shared:
+            return self._value
+        if self._is_unused:
+            self._is_unused = False
+            return self._value
+        return pickle.loads(self._pickled)
+
+
+class Objects:
+    """The registry's folder of objects, content-addressed and immutable."""
+
+    def __init__(self, root: Path) -> None:
+        self._folder = root / "objects"
+        self._files: dict[str, bytes] = {}
+        self._size = 0
+
+    def read(self, name: str) -> bytes:
+        """Read one object's pickle; a hidden name is waited for."""
+        if name in self._files:
+            return self._files[name]
+        pickled = self._wait_for(self._folder / name[:2] / f"{name}.pkl")
+        if self._size + len(pickled) <= _CACHE:
+            self._files[name] = pickled
+            self._size += len(pickled)
+        return pickled
+
+    def load(self, name: str) -> Any:
+        """Unpickle one object afresh."""
+        return pickle.loads(self.read(name))
+
+    @staticmethod
+    def _wait_for(path: Path) -> bytes:
+        until = time.monotonic() + PATIENCE
+        pause = 0.02
+        while True:
+            try:
+                return path.read_bytes()
+            except FileNotFoundError:
+                if time.monotonic() > until:
+                    raise
+            time.sleep(pause)
+            pause = min(2 * pause, 1.0)
+            # Listing the folder is what makes a network file system look again.
+            for _ in path.parent.parent.glob(f"{path.parent.name}/*"):
+                break
