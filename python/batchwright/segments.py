@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 TEXT_SUFFIX: Final = "\x00text"
 """Ends the name of the column that shows a pickled one."""
+EXPERIMENT_COLUMNS: Final = ("problem", "algorithm", "repl")
+"""Come with each segment of experiments; all jobs of one have the same parameters."""
+GROUP_PREFIXES: Final = {"prob_pars": "prob_pars.", "algo_pars": "algo_pars."}
+"""How columns of experiments say whose parameter they are: `prob_pars.x` is the problem's `x`."""
 _NO_TEXT: Final = "<pickled>"
 
 
@@ -76,7 +80,7 @@ def is_experiments(store: Store) -> bool:
 
 def group_names(store: Store) -> tuple[str, ...]:
     """Give the names of the structs that hold parameters."""
-    return ("prob_pars", "algo_pars") if is_experiments(store) else ("job_pars",)
+    return tuple(GROUP_PREFIXES) if is_experiments(store) else ("job_pars",)
 
 
 def values(store: Store, parameter: Parameter) -> list[Any]:
@@ -110,7 +114,17 @@ def _segment(store: Store, place: int, ids: JobIds) -> Segment:
 def _experiments(
     table: pa.Table,
 ) -> tuple[dict[str, pa.Array], dict[str, dict[str, Parameter]]]:
-    raise NotImplementedError
+    """Part the columns of experiments by the rule of `GROUP_PREFIXES`."""
+    columns = {name: plain(table[name]) for name in EXPERIMENT_COLUMNS}
+    named = [name for name in table.column_names if not name.endswith(TEXT_SUFFIX)]
+    groups = {
+        group: _parameters(
+            table,
+            {name.removeprefix(prefix): name for name in named if name.startswith(prefix)},
+        )
+        for group, prefix in GROUP_PREFIXES.items()
+    }
+    return columns, groups
 
 
 def _parameters(table: pa.Table, names: dict[str, str]) -> dict[str, Parameter]:
