@@ -275,9 +275,7 @@ def _quote(word: str) -> str:
 def asked(resources: Mapping[str, Any]) -> dict[str, Any]:
     """Give what a chunk asks of the scheduler: jobs side by side need their sum."""
     parallel = resources.get("parallel", 1)
-    scaled = {
-        name: resources[name] * parallel for name in ("memory", "ncpus") if name in resources
-    }
+    scaled = {name: resources[name] * parallel for name in ("memory", "ncpus") if name in resources}
     if parallel > 1:
         scaled.setdefault("ncpus", parallel)
     return {**resources, **scaled}

@@ -203,7 +203,8 @@ class Settings:
     configured: dict[str, Any] = field(default_factory=dict[str, Any])
     defaults: dict[str, Any] = field(default_factory=dict[str, Any])
     set_aside: tuple[str, ...] = ()
-    _configuring: bool = False
+    is_configuring: bool = False
+    """Whether a configuration is running, whose assignments are not stored."""
 
     def get(self, name: str) -> Any:
         """Give the value that counts."""
@@ -228,7 +229,7 @@ class Settings:
     def assign(self, name: str, value: object) -> None:
         """Set a value, durably; while a configuration runs, for this session only."""
         checked = parse(name, value)
-        if self._configuring:
+        if self.is_configuring:
             self.configured[name] = checked
             return
         self._store(name, checked)
@@ -238,11 +239,11 @@ class Settings:
     @contextlib.contextmanager
     def configuring(self) -> Iterator[None]:
         """Within it, assignments are those of the configuration."""
-        self._configuring = True
+        self.is_configuring = True
         try:
             yield
         finally:
-            self._configuring = False
+            self.is_configuring = False
 
     def override(self, name: str, value: object) -> None:
         """Set a value for this session."""

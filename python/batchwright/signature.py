@@ -39,8 +39,7 @@ def parameters(fun: Callable[..., Any]) -> list[Parameter] | None:
 def takes(fun: Callable[..., Any], name: str) -> bool:
     """Whether the function names a parameter; `**kwargs` names none."""
     return any(
-        parameter.name == name and parameter.kind in _BY_NAME
-        for parameter in parameters(fun) or ()
+        parameter.name == name and parameter.kind in _BY_NAME for parameter in parameters(fun) or ()
     )
 
 

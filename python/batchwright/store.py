@@ -6,6 +6,7 @@ Verbs get at all three through `Registry.store`; nothing else touches the extens
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ class Look:
     succeeded: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Store:
     """An opened registry folder."""
 
@@ -36,6 +37,10 @@ class Store:
     pid: int = field(default_factory=os.getpid)
     look: Look = field(default_factory=Look)
     closed: bool = False
+    removed: bool = False
+    """Whether the folder is gone."""
+    updater: Callable[[], bool] | None = None
+    """How to bring the registry up to date; asking the scheduler lies above this module."""
     definitions: dict[str, Any] = field(default_factory=dict[str, Any])
     """What verbs computed from definitions, which never change; keyed by their own names."""
 
@@ -55,6 +60,10 @@ class Store:
             raise ReadOnlyRegistryError(
                 f"registry `{self.file_dir}` is read-only here: load it with `writeable=True`"
             )
+
+    def update(self) -> bool:
+        """Look at the scheduler, at most once a second, and merge what nodes wrote."""
+        return self.updater() if self.updater else False
 
     def refresh(self) -> None:
         """Take over what the owner has written since, where we are not the owner."""
@@ -78,7 +87,7 @@ class Store:
         """Close for good, without a save: the folder is about to go."""
         if not self.closed and self.pid == os.getpid():
             self.core.close()
-        self.closed = True
+        self.closed = self.removed = True
 
     def collection_path(self, chunk: str) -> Path:
         """Where the core publishes the collection of a chunk."""
@@ -129,4 +138,3 @@ def claim(path: Path) -> _core.Run | None:
 def version() -> str:
     """Give the version of extension and package."""
     return _core.__version__
-

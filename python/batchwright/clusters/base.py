@@ -86,7 +86,9 @@ class SubmitResult:
     @classmethod
     def from_failure(cls, completed: Completed, status: int = 101) -> Self:
         """Describe a command that failed."""
-        said = "\n".join(part for part in (completed.stderr.strip(), completed.stdout.strip()) if part)
+        said = "\n".join(
+            part for part in (completed.stderr.strip(), completed.stdout.strip()) if part
+        )
         command = " ".join(completed.argv)
         return cls(status, message=f"`{command}` ended with {completed.exit_code}: {said}")
 
@@ -378,4 +380,4 @@ def node_local_folders() -> tuple[Path, ...]:
     """Give the folders that other hosts do not share."""
     import tempfile
 
-    return (Path(tempfile.gettempdir()), Path("/tmp"), Path("/dev/shm"), Path("/run"))  # noqa: S108
+    return (Path(tempfile.gettempdir()), Path("/tmp"), Path("/dev/shm"), Path("/run"))

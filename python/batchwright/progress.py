@@ -1,0 +1,31 @@
+"""Bars that show how far submitting and waiting are, where somebody can see them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+
+
+def is_watched() -> bool:
+    """Whether output goes to a terminal or a notebook."""
+    if "ipykernel" in sys.modules:
+        return True
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+@contextlib.contextmanager
+def bar(what: str, total: int, *, show: bool | None) -> Iterator[Callable[[int], None]]:
+    """Show a bar while the block runs; it gets a function that advances it."""
+    if total < 1 or not (is_watched() if show is None else show):
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeElapsedColumn as Elapsed
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Elapsed())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task(what, total=total)
+        yield lambda count: shown.advance(task, count)

@@ -1,0 +1,539 @@
+"""Submitting: which jobs go together, what they ask for, and handing them to the backend."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from batchwright import ids as job_ids
+from batchwright import looking, parameters, resources
+from batchwright.collection import JobCollection, describe, header, is_debugging
+from batchwright.errors import ConfigError, JobsOnSystemError, SubmitError
+from batchwright.ids import IdsLike, JobIds
+from batchwright.waiting import Sleep, sleeping
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
+
+    from batchwright.clusters.base import ClusterFunctions, SubmitResult
+    from batchwright.registry import Registry
+
+# Collections published ahead of their submission; what Ctrl-C has to take back.
+AHEAD = 64
+TEMPORARY = range(1, 101)
+_log = logging.getLogger("batchwright")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which jobs become which chunks, with what resources."""
+
+    ids: NDArray[np.int64]
+    """Chunk by chunk, ascending within each."""
+    offsets: NDArray[np.int64]
+    """Where each chunk begins, and the end."""
+    numbers: NDArray[np.int64]
+    """Of the chunks, as the user gave them."""
+    resources: tuple[Mapping[str, Any], ...]
+    """Distinct ones."""
+    resource_of: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def jobs(self, chunk: int) -> NDArray[np.int64]:
+        """Give the jobs of a chunk by its place."""
+        return self.ids[self.offsets[chunk] : self.offsets[chunk + 1]]
+
+    def asked(self, chunk: int) -> Mapping[str, Any]:
+        """Give the resources of a chunk by its place."""
+        return self.resources[self.resource_of[chunk]]
+
+    def table(self) -> pa.Table:
+        """Give the chunk of each job."""
+        import numpy as np
+        import pyarrow as pa
+
+        chunk = np.repeat(self.numbers, np.diff(self.offsets))
+        order = np.argsort(self.ids, kind="stable")
+        return pa.table({"job_id": pa.array(self.ids[order]), "chunk": pa.array(chunk[order])})
+
+
+def submit_jobs(
+    reg: Registry,
+    ids: IdsLike = None,
+    *,
+    resources: Mapping[str, Any] | None = None,
+    chunks: Any = None,
+    chunk_size: int | None = None,
+    n_chunks: int | None = None,
+    sleep: Sleep | None = None,
+    progress: bool | None = None,
+) -> pa.Table:
+    """Hand jobs to the system.
+
+    Parameters
+    ----------
+    ids
+        Which jobs; by default those not submitted yet. Of a table, the columns `chunk`,
+        `walltime`, `memory`, `ncpus`, `omp_threads` and `blas_threads` are read, too.
+    resources
+        What each job needs, such as `walltime` in seconds and `memory` in MB.
+    chunks
+        The number of each id's chunk. Jobs of one chunk run one after the other.
+    chunk_size, n_chunks
+        Make chunks of at most so many jobs, or so many chunks. Without any, each job is one.
+    sleep
+        Seconds to wait after a temporary error, or a function of the iteration.
+    progress
+        Whether to show a bar; by default in terminals and notebooks.
+
+    Returns
+    -------
+    pyarrow.Table
+        `job_id` and `chunk`.
+
+    Examples
+    --------
+    >>> import batchwright as bw
+    >>> reg = bw.make_registry(None, make_default=False)
+    >>> reg.cluster_functions = bw.Interactive()
+    >>> ids = reg.batch_map(abs, [-1, -2, -3])
+    >>> reg.submit_jobs(chunk_size=2)["chunk"].to_pylist()
+    [1, 1, 2]
+    """
+    reg.store.require_writeable()
+    found = plan(
+        reg, ids, resources=resources, chunks=chunks, chunk_size=chunk_size, n_chunks=n_chunks
+    )
+    if len(found) == 0:
+        return found.table()
+    backend = reg.cluster_functions
+    wait = sleeping(reg, sleep)
+    _refuse_busy(reg, found)
+    backend.prepare_submit(reg)
+    backend.run_hook("pre_submit", reg)
+    try:
+        _submit_all(reg, backend, found, wait, show=progress)
+    finally:
+        backend.finish_submit(reg)
+        reg.store.core.flush()
+        looking.forget(reg)
+    backend.run_hook("post_submit", reg)
+    return found.table()
+
+
+def plan(
+    reg: Registry,
+    ids: IdsLike,
+    *,
+    resources: Mapping[str, Any] | None,
+    chunks: Any,
+    chunk_size: int | None,
+    n_chunks: int | None,
+) -> Plan:
+    """Decide what a submission will do, without doing any of it."""
+    reg.store.update()
+    call = _call_resources(reg, resources)
+    chosen = job_ids.ordered(reg.store, ids, lambda: _not_submitted(reg))
+    columns = _columns(ids, len(chosen))
+    numbers = _numbers(ids, chosen, columns.pop("chunk", None), chunks, chunk_size, n_chunks)
+    order, offsets, labels = _grouped(chosen, numbers)
+    _refuse_too_many(reg, len(labels), len(chosen))
+    distinct, resource_of = _resources_of(call, columns, order, offsets)
+    _refuse_arrays(reg.cluster_functions, distinct)
+    return Plan(chosen[order], offsets, labels, distinct, resource_of)
+
+
+def _not_submitted(reg: Registry) -> JobIds:
+    return JobIds(reg.store.core.where("not_submitted", None, None))
+
+
+def _call_resources(reg: Registry, given: Mapping[str, Any] | None) -> dict[str, Any]:
+    return resources.merge(reg.default_resources, resources.parse(given))
+
+
+def _refuse_arrays(backend: ClusterFunctions, distinct: Sequence[Mapping[str, Any]]) -> None:
+    wanted = any(found.get("chunks_as_arrayjobs") for found in distinct)
+    if wanted and backend.array_var is None:
+        raise SubmitError(
+            f"`chunks_as_arrayjobs` was asked for, but cluster functions `{backend.name}` have no "
+            "arrays: leave it out"
+        )
+
+
+def _refuse_busy(reg: Registry, found: Plan) -> None:
+    busy = JobIds(reg.store.core.where("on_system", JobIds(found.ids).core, None))
+    if busy:
+        raise JobsOnSystemError(
+            f"{len(busy)} of these jobs are queued or running, such as job {busy[0]}: wait for "
+            "them with `wait_for_jobs`, or stop them with `kill_jobs`"
+        )
+
+
+def _refuse_too_many(reg: Registry, n_chunks: int, n_jobs: int) -> None:
+    limit = reg.max_chunks
+    if n_chunks > limit:
+        size = math.ceil(n_jobs / limit)
+        raise SubmitError(
+            f"{n_jobs} jobs would make {n_chunks} chunks, but `max_chunks` is {limit}: pass "
+            f"`chunk_size={size}`, or raise the setting to insist"
+        )
+
+
+# -- what a table of ids says besides the ids
+
+
+def _columns(ids: Any, count: int) -> dict[str, NDArray[Any]]:
+    """Read the columns that concern the submission; NaN where a job says nothing."""
+    import numpy as np
+
+    if not parameters.is_table(ids):
+        return {}
+    table = parameters.from_table(ids, "the table of ids")
+    found: dict[str, NDArray[Any]] = {}
+    for name in ("chunk", *resources.PER_JOB):
+        if name not in table:
+            continue
+        values = parameters.as_values(table[name])
+        try:
+            found[name] = np.array([math.nan if v is None else v for v in values], dtype=float)
+        except (TypeError, ValueError):
+            raise ConfigError(f"column `{name}` of the ids holds {values!r:.80}") from None
+        for value in np.unique(found[name][~np.isnan(found[name])]):
+            if name != "chunk":
+                resources.parse({name: value.item()})
+    if found and len(next(iter(found.values()))) != count:
+        found = _first_of_each(table, found)
+    return found
+
+
+def _first_of_each(
+    table: Mapping[str, Any], found: dict[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """Drop the rows of repeated ids, as resolving the ids did."""
+    import numpy as np
+
+    _, first = np.unique(np.array(parameters.as_values(table["job_id"])), return_index=True)
+    kept = np.sort(first)
+    return {name: values[kept] for name, values in found.items()}
+
+
+def _numbers(
+    ids: Any,
+    chosen: NDArray[np.int64],
+    column: NDArray[Any] | None,
+    chunks: Any,
+    chunk_size: int | None,
+    n_chunks: int | None,
+) -> NDArray[np.int64] | None:
+    """Give the number of each job's chunk; None if each job is its own."""
+    given = {
+        "a column `chunk`": column,
+        "`chunks`": chunks,
+        "`chunk_size`": chunk_size,
+        "`n_chunks`": n_chunks,
+    }
+    named = [name for name, value in given.items() if value is not None]
+    if len(named) > 1:
+        raise SubmitError(f"{' and '.join(named)} were given: give only one of them")
+    if chunk_size is not None or n_chunks is not None:
+        return _contiguous(chosen, chunk_size, n_chunks)
+    if column is not None:
+        return _as_numbers(column)
+    return None if chunks is None else _aligned(ids, chosen, chunks)
+
+
+def _contiguous(
+    chosen: NDArray[np.int64], chunk_size: int | None, n_chunks: int | None
+) -> NDArray[np.int64]:
+    import numpy as np
+
+    count = len(chosen)
+    if chunk_size is not None:
+        wanted = math.ceil(count / resources.whole("chunk_size", chunk_size, low=1))
+    else:
+        wanted = min(count, resources.whole("n_chunks", n_chunks, low=1))
+    sizes = np.full(wanted, count // max(wanted, 1), dtype=np.int64)
+    sizes[: count - int(sizes.sum())] += 1
+    numbers = np.empty(count, dtype=np.int64)
+    numbers[np.argsort(chosen)] = np.repeat(np.arange(1, wanted + 1), sizes)
+    return numbers
+
+
+def _aligned(ids: Any, chosen: NDArray[np.int64], chunks: Any) -> NDArray[np.int64]:
+    import numpy as np
+
+    values = np.array([math.nan if v is None else v for v in parameters.as_values(chunks)])
+    passed = chosen if ids is None else job_ids.as_array(ids)
+    if len(values) != len(passed):
+        raise SubmitError(f"`chunks` has {len(values)} numbers, but there are {len(passed)} ids")
+    numbers = _as_numbers(values)
+    if len(passed) == len(chosen):
+        return numbers
+    _, first = np.unique(passed, return_index=True)
+    return numbers[np.sort(first)]
+
+
+def _as_numbers(values: NDArray[Any]) -> NDArray[np.int64]:
+    import numpy as np
+
+    if values.size == 0:
+        return np.empty(0, dtype=np.int64)
+    if values.dtype.kind not in "iuf":
+        raise SubmitError(f"chunk numbers are {values[0]!r} and such: give whole numbers")
+    if not np.isfinite(values).all() or (values != np.floor(values)).any():
+        bad = values[~np.isfinite(values) | (values != np.floor(values))][0]
+        raise SubmitError(f"a chunk number is {bad}: give whole numbers")
+    return values.astype(np.int64)
+
+
+def _grouped(
+    chosen: NDArray[np.int64], numbers: NDArray[np.int64] | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Give the order of the jobs, where chunks begin, and the chunks' numbers."""
+    import numpy as np
+
+    if numbers is None:
+        order = np.argsort(chosen)
+        count = len(chosen)
+        return order, np.arange(count + 1, dtype=np.int64), np.arange(1, count + 1, dtype=np.int64)
+    order = np.lexsort((chosen, numbers))
+    labels, starts = np.unique(numbers[order], return_index=True)
+    offsets = np.append(starts, len(chosen)).astype(np.int64)
+    return order, offsets, labels.astype(np.int64)
+
+
+def _resources_of(
+    call: Mapping[str, Any],
+    columns: Mapping[str, NDArray[Any]],
+    order: NDArray[np.int64],
+    offsets: NDArray[np.int64],
+) -> tuple[tuple[Mapping[str, Any], ...], NDArray[np.int32]]:
+    """Give the distinct resources and which each chunk has: the most that any job asks for."""
+    import numpy as np
+
+    n_chunks = len(offsets) - 1
+    if not columns or n_chunks == 0:
+        return (dict(call),), np.zeros(n_chunks, dtype=np.int32)
+    names = list(columns)
+    most = np.stack(
+        [
+            np.fmax.reduceat(
+                np.where(np.isnan(values), call.get(name, math.nan), values)[order], offsets[:-1]
+            )
+            for name, values in columns.items()
+        ]
+    )
+    # NaN differs from itself; -1 stands for "says nothing", which no resource can be.
+    distinct, resource_of = np.unique(np.nan_to_num(most, nan=-1.0), axis=1, return_inverse=True)
+    found = tuple(
+        resources.merge(
+            call,
+            resources.parse({n: v for n, v in zip(names, row.tolist(), strict=True) if v != -1.0}),
+        )
+        for row in distinct.T
+    )
+    return found, resource_of.reshape(-1).astype(np.int32)
+
+
+# -- handing over
+
+
+def _submit_all(
+    reg: Registry,
+    backend: ClusterFunctions,
+    found: Plan,
+    wait: Callable[[int], float],
+    *,
+    show: bool | None,
+) -> None:
+    from batchwright.progress import bar
+
+    shared = header(reg)
+    names = _names(reg, found)
+    with bar("submitting", len(found), show=show) as advance:
+        for start in range(0, len(found), AHEAD):
+            _submit_some(
+                reg,
+                backend,
+                found,
+                range(start, min(start + AHEAD, len(found))),
+                shared,
+                names,
+                wait,
+                advance,
+            )
+
+
+def _submit_some(
+    reg: Registry,
+    backend: ClusterFunctions,
+    found: Plan,
+    places: range,
+    shared: str,
+    names: Mapping[int, str],
+    wait: Callable[[int], float],
+    advance: Callable[[int], None],
+) -> None:
+    """Publish some collections and hand them over; what is not accepted is taken back."""
+    core = reg.store.core
+    is_array = any(asked.get("chunks_as_arrayjobs") for asked in found.resources)
+    first, last = found.offsets[places.start], found.offsets[places.stop]
+    hashes = core.intend(
+        found.ids[first:last],
+        found.offsets[places.start : places.stop + 1] - first,
+        shared,
+        [resources.as_json(asked) for asked in found.resources],
+        [
+            resources.limits(asked, debug=is_debugging(), runs_setup=backend.runs_setup)
+            for asked in found.resources
+        ],
+        found.resource_of[places.start : places.stop],
+        backend.identity,
+        is_array,
+    )
+    waiting = list(hashes)
+    try:
+        for place, chunk in zip(places, hashes, strict=True):
+            jc = describe(
+                reg, chunk, found.asked(place), found.jobs(place), is_array=is_array, names=names
+            )
+            _wait_for_room(reg, backend, jc, wait)
+            _submit_one(reg, backend, jc, wait)
+            waiting.pop(0)
+            advance(1)
+    except BaseException:
+        core.take_back(waiting)
+        raise
+
+
+def _submit_one(
+    reg: Registry, backend: ClusterFunctions, jc: JobCollection, wait: Callable[[int], float]
+) -> None:
+    for iteration in _from_zero():
+        backend.run_hook("pre_submit_job", reg, jc)
+        result = backend.submit(reg, jc)
+        if result.status == 0:
+            _record(reg, jc, result)
+            backend.run_hook("post_submit_job", reg, jc)
+            return
+        if result.status not in TEMPORARY:
+            raise SubmitError(
+                f"cluster functions `{backend.name}` refused `{jc.job_name}` with status "
+                f"{result.status}: {result.message or 'no reason given'}"
+            )
+        seconds = wait(iteration)
+        _tell(f"not accepted yet ({result.message or 'busy'}), again in {seconds:.3g} s")
+        time.sleep(seconds)
+
+
+def _from_zero() -> Iterator[int]:
+    iteration = 0
+    while True:
+        yield iteration
+        iteration += 1
+
+
+def _record(reg: Registry, jc: JobCollection, result: SubmitResult) -> None:
+    batch_ids = [str(batch) for batch in result.batch_ids]
+    if not batch_ids:
+        raise SubmitError(
+            f"cluster functions `{reg.cluster_functions.name}` accepted `{jc.job_name}` without a "
+            "batch id: give one in `SubmitResult`"
+        )
+    reg.store.core.submitted(jc.job_hash, batch_ids, result.log_file)
+
+
+def _wait_for_room(
+    reg: Registry, backend: ClusterFunctions, jc: JobCollection, wait: Callable[[int], float]
+) -> None:
+    """Keep to `max_concurrent_jobs`; backends of this machine do so in their host."""
+    limit = jc.resources.get("max_concurrent_jobs", reg.max_concurrent_jobs)
+    if limit is None or backend.is_local:
+        return
+    for iteration in _from_zero():
+        # The chunk itself is among them already.
+        others = {batch or chunk for chunk, _, batch in reg.store.core.open_chunks() if batch}
+        if len(others) + max(jc.array_jobs, 1) <= max(limit, jc.array_jobs, 1):
+            return
+        time.sleep(wait(iteration))
+        reg.store.update()
+
+
+def _tell(text: str) -> None:
+    _log.info(text)
+    if sys.stderr.isatty():
+        print(text, file=sys.stderr)
+
+
+def _names(reg: Registry, found: Plan) -> Mapping[int, str]:
+    """Give the names of the jobs that have one."""
+    from batchwright.names import get_job_names
+
+    table = get_job_names(reg, found.ids)
+    named = table.filter(table.column("job_name").is_valid())
+    return dict(zip(named["job_id"].to_pylist(), named["job_name"].to_pylist(), strict=True))
+
+
+def make_job_collection(
+    reg: Registry, ids: IdsLike = None, *, resources: Mapping[str, Any] | None = None
+) -> JobCollection:
+    """Write jobs to a collection file, as a submission would, for a system of your own.
+
+    Parameters
+    ----------
+    ids
+        Which jobs; all by default.
+    resources
+        As for `submit_jobs`.
+
+    Examples
+    --------
+    >>> import batchwright as bw
+    >>> reg = bw.make_registry(None, make_default=False)
+    >>> ids = reg.batch_map(abs, [-1, -2])
+    >>> reg.make_job_collection().n_jobs
+    2
+    """
+    import numpy as np
+
+    reg.store.require_writeable()
+    chosen = job_ids.selected(reg.store, ids, lambda: job_ids.all_jobs(reg.store))
+    array = np.asarray(chosen)
+    if len(array) == 0:
+        raise SubmitError("no job was chosen: a collection holds at least one")
+    found = plan(
+        reg, array, resources=resources, chunks=np.ones(len(array), dtype=np.int64),
+        chunk_size=None, n_chunks=None,
+    )  # fmt: skip
+    _refuse_busy(reg, found)
+    backend = reg.cluster_functions
+    asked = found.asked(0)
+    is_array = bool(asked.get("chunks_as_arrayjobs"))
+    (chunk,) = reg.store.core.intend(
+        found.ids,
+        found.offsets,
+        header(reg),
+        [_as_json(asked)],
+        [_limits(asked, backend)],
+        found.resource_of,
+        backend.identity,
+        is_array,
+    )
+    return describe(reg, chunk, asked, found.ids, is_array=is_array, names=_names(reg, found))
+
+
+def _as_json(asked: Mapping[str, Any]) -> str:
+    return resources.as_json(asked)
+
+
+def _limits(asked: Mapping[str, Any], backend: ClusterFunctions) -> str:
+    return resources.limits(asked, debug=is_debugging(), runs_setup=backend.runs_setup)
