@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from batchwright.store import Store
 
-TEXT_SUFFIX: Final = "\x00text"
-"""Ends the name of the column that shows a pickled one."""
+TEXT_SUFFIX: Final = "\x1ftext"
+"""Ends the name of the column that shows a pickled one. Not NUL, at which Arrow's C interface cuts
+names off."""
 EXPERIMENT_COLUMNS: Final = ("problem", "algorithm", "repl")
 """Come with each segment of experiments; all jobs of one have the same parameters."""
 GROUP_PREFIXES: Final = {"prob_pars": "prob_pars.", "algo_pars": "algo_pars."}
