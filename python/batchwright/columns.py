@@ -92,6 +92,21 @@ def plain(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     return array.dictionary_decode() if of.is_dictionary(array.type) else array
 
 
+def table_of(value: Any) -> pa.Table:
+    """Give any table as pyarrow has it, in types that all its functions know."""
+    import pyarrow as pa
+
+    table = value if isinstance(value, pa.Table) else pa.table(value)
+    # What polars hands out; `take` and others have no kernels for views.
+    plain_types = {"string_view": pa.large_string(), "binary_view": pa.large_binary()}
+    if not any(str(field.type) in plain_types for field in table.schema):
+        return table
+    fields = [
+        field.with_type(plain_types.get(str(field.type), field.type)) for field in table.schema
+    ]
+    return table.cast(pa.schema(fields))
+
+
 def as_text(array: pa.Array) -> pa.Array:
     """Give the `repr` of each value, at most 200 characters of it; null stays null."""
     import pyarrow as pa

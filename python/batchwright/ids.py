@@ -361,8 +361,10 @@ def _from_numpy(array: NDArray[Any]) -> NDArray[np.int64]:
             raise ValueError(f"a job id is a whole number, not {flat[~whole][0]}")
     elif flat.dtype.kind not in "iu":
         raise TypeError(f"job ids are whole numbers, not {_shown(flat[0])}")
-    # Larger numbers are no jobs anyway; cut before the cast can wrap them around.
-    return _checked(np.minimum(flat, _MOST + 1).astype(np.int64))
+    if flat.dtype.kind in "fu" and flat.dtype.itemsize == 8:
+        # Larger numbers are no jobs anyway; cut before the cast can wrap them around.
+        flat = np.minimum(flat, _MOST + 1)
+    return _checked(flat.astype(np.int64))
 
 
 def _from_values(values: list[Any]) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
-from batchwright.columns import common_type, plain
+from batchwright.columns import common_type, plain, table_of
 from batchwright.errors import DefinitionError
 from batchwright.ids import JobIds
 
@@ -192,15 +192,13 @@ def _table(value: Any) -> pa.Table:
     """Give a table as pyarrow has it; everything else is job ids."""
     import pyarrow as pa
 
-    if isinstance(value, pa.Table):
-        return value
-    if isinstance(value, Mapping):
-        return pa.table(dict(cast("Mapping[str, Any]", value)))
+    if isinstance(value, pa.Table | Mapping):
+        return table_of(cast("object", value))
     if "job_id" in getattr(getattr(value, "index", None), "names", ()):
         value = value.reset_index()
     is_frame = hasattr(value, "columns") or hasattr(value, "column_names")
     if hasattr(value, "__arrow_c_stream__") and (is_frame or not hasattr(value, "__array__")):
-        return pa.table(value)
+        return table_of(value)
     return pa.table(value if isinstance(value, JobIds) else JobIds(_several(value)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from batchwright.columns import as_text, chunked, common_type, from_json
+from batchwright.columns import as_text, chunked, common_type, from_json, table_of
 from batchwright.errors import DefinitionError
 from batchwright.ids import IdsLike, JobIds, all_jobs, selected
 from batchwright.segments import Parameter, Segment, is_experiments, segments
@@ -130,7 +130,7 @@ def unwrap(
     >>> unwrap(table).column_names, unwrap(table, sep=".").column_names
     (['job_id', 'a'], ['job_id', 'result.a'])
     """
-    source = _as_table(table)
+    source = table_of(table)
     opened = _to_open(source, cols)
     columns = [(name, source[name]) for name in source.column_names if name not in opened]
     for name in opened:
@@ -171,12 +171,6 @@ def _without_clash(columns: Sequence[tuple[str, pa.ChunkedArray]]) -> pa.Table:
             "pass sep, such as sep='.', to name them after their struct"
         )
     return pa.table([column for _, column in columns], names=names)
-
-
-def _as_table(table: Any) -> pa.Table:
-    import pyarrow as pa
-
-    return table if isinstance(table, pa.Table) else pa.table(table)
 
 
 def _chosen(reg: Registry, ids: IdsLike) -> JobIds:
