@@ -9,198 +9,359 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from batchwright.apply import btlapply, btmapply
-    from batchwright.chunking import binpack, chunk, lpt
+    from batchwright.apply import (
+        btlapply as btlapply,
+    )
+    from batchwright.apply import (
+        btmapply as btmapply,
+    )
+    from batchwright.chunking import (
+        binpack as binpack,
+    )
+    from batchwright.chunking import (
+        chunk as chunk,
+    )
+    from batchwright.chunking import (
+        lpt as lpt,
+    )
     from batchwright.clusters.base import (
-        BatchState,
-        ClusterFunctions,
-        Completed,
-        SubmitResult,
-        make_cluster_functions,
-        run_command,
+        BatchState as BatchState,
     )
-    from batchwright.clusters.interactive import Interactive
-    from batchwright.clusters.multicore import Multicore, Socket
-    from batchwright.collection import JobCollection
-    from batchwright.configuration import find_conf_file
+    from batchwright.clusters.base import (
+        ClusterFunctions as ClusterFunctions,
+    )
+    from batchwright.clusters.base import (
+        Completed as Completed,
+    )
+    from batchwright.clusters.base import (
+        SubmitResult as SubmitResult,
+    )
+    from batchwright.clusters.base import (
+        make_cluster_functions as make_cluster_functions,
+    )
+    from batchwright.clusters.base import (
+        run_command as run_command,
+    )
+    from batchwright.clusters.interactive import (
+        Interactive as Interactive,
+    )
+    from batchwright.clusters.multicore import (
+        Multicore as Multicore,
+    )
+    from batchwright.clusters.multicore import (
+        Socket as Socket,
+    )
+    from batchwright.collection import (
+        JobCollection as JobCollection,
+    )
+    from batchwright.configuration import (
+        find_conf_file as find_conf_file,
+    )
     from batchwright.default import (
-        add_job_tags,
-        as_completed,
-        batch_export,
-        batch_map,
-        batch_map_results,
-        batch_reduce,
-        clear_registry,
-        find_done,
-        find_errors,
-        find_expired,
-        find_jobs,
-        find_not_done,
-        find_not_started,
-        find_not_submitted,
-        find_on_system,
-        find_queued,
-        find_running,
-        find_started,
-        find_submitted,
-        find_tagged,
-        get_default_registry,
-        get_error_messages,
-        get_job_names,
-        get_job_pars,
-        get_job_resources,
-        get_job_status,
-        get_job_table,
-        get_job_tags,
-        get_log,
-        get_status,
-        get_used_job_tags,
-        grep_logs,
-        iter_results,
-        kill_jobs,
-        load_result,
-        make_job_collection,
-        reduce_results,
-        reduce_results_list,
-        reduce_results_table,
-        remove_job_tags,
-        remove_registry,
-        reset_jobs,
-        save_registry,
-        set_default_registry,
-        set_job_names,
-        show_log,
-        submit_jobs,
-        sweep_registry,
-        sync_registry,
-        test_job,
-        wait_for_jobs,
+        add_job_tags as add_job_tags,
     )
-    from batchwright.definition import grid
+    from batchwright.default import (
+        as_completed as as_completed,
+    )
+    from batchwright.default import (
+        batch_export as batch_export,
+    )
+    from batchwright.default import (
+        batch_map as batch_map,
+    )
+    from batchwright.default import (
+        batch_map_results as batch_map_results,
+    )
+    from batchwright.default import (
+        batch_reduce as batch_reduce,
+    )
+    from batchwright.default import (
+        clear_registry as clear_registry,
+    )
+    from batchwright.default import (
+        find_done as find_done,
+    )
+    from batchwright.default import (
+        find_errors as find_errors,
+    )
+    from batchwright.default import (
+        find_expired as find_expired,
+    )
+    from batchwright.default import (
+        find_jobs as find_jobs,
+    )
+    from batchwright.default import (
+        find_not_done as find_not_done,
+    )
+    from batchwright.default import (
+        find_not_started as find_not_started,
+    )
+    from batchwright.default import (
+        find_not_submitted as find_not_submitted,
+    )
+    from batchwright.default import (
+        find_on_system as find_on_system,
+    )
+    from batchwright.default import (
+        find_queued as find_queued,
+    )
+    from batchwright.default import (
+        find_running as find_running,
+    )
+    from batchwright.default import (
+        find_started as find_started,
+    )
+    from batchwright.default import (
+        find_submitted as find_submitted,
+    )
+    from batchwright.default import (
+        find_tagged as find_tagged,
+    )
+    from batchwright.default import (
+        get_default_registry as get_default_registry,
+    )
+    from batchwright.default import (
+        get_error_messages as get_error_messages,
+    )
+    from batchwright.default import (
+        get_job_names as get_job_names,
+    )
+    from batchwright.default import (
+        get_job_pars as get_job_pars,
+    )
+    from batchwright.default import (
+        get_job_resources as get_job_resources,
+    )
+    from batchwright.default import (
+        get_job_status as get_job_status,
+    )
+    from batchwright.default import (
+        get_job_table as get_job_table,
+    )
+    from batchwright.default import (
+        get_job_tags as get_job_tags,
+    )
+    from batchwright.default import (
+        get_log as get_log,
+    )
+    from batchwright.default import (
+        get_status as get_status,
+    )
+    from batchwright.default import (
+        get_used_job_tags as get_used_job_tags,
+    )
+    from batchwright.default import (
+        grep_logs as grep_logs,
+    )
+    from batchwright.default import (
+        iter_results as iter_results,
+    )
+    from batchwright.default import (
+        kill_jobs as kill_jobs,
+    )
+    from batchwright.default import (
+        load_result as load_result,
+    )
+    from batchwright.default import (
+        make_job as make_job,
+    )
+    from batchwright.default import (
+        make_job_collection as make_job_collection,
+    )
+    from batchwright.default import (
+        plan_submission as plan_submission,
+    )
+    from batchwright.default import (
+        reduce_results as reduce_results,
+    )
+    from batchwright.default import (
+        reduce_results_list as reduce_results_list,
+    )
+    from batchwright.default import (
+        reduce_results_table as reduce_results_table,
+    )
+    from batchwright.default import (
+        remove_job_tags as remove_job_tags,
+    )
+    from batchwright.default import (
+        remove_registry as remove_registry,
+    )
+    from batchwright.default import (
+        reset_jobs as reset_jobs,
+    )
+    from batchwright.default import (
+        save_registry as save_registry,
+    )
+    from batchwright.default import (
+        set_default_registry as set_default_registry,
+    )
+    from batchwright.default import (
+        set_job_names as set_job_names,
+    )
+    from batchwright.default import (
+        show_log as show_log,
+    )
+    from batchwright.default import (
+        submit_jobs as submit_jobs,
+    )
+    from batchwright.default import (
+        sweep_registry as sweep_registry,
+    )
+    from batchwright.default import (
+        sync_registry as sync_registry,
+    )
+    from batchwright.default import (
+        test_job as test_job,
+    )
+    from batchwright.default import (
+        wait_for_jobs as wait_for_jobs,
+    )
+    from batchwright.definition import (
+        grid as grid,
+    )
     from batchwright.errors import (
-        BatchwrightError,
-        ConfigError,
-        CorruptRegistryError,
-        DefinitionError,
-        JobError,
-        JobNotDoneError,
-        JobsOnSystemError,
-        NoDefaultRegistryError,
-        OwnershipLostError,
-        ReadOnlyRegistryError,
-        RegistryExistsError,
-        RegistryLockedError,
-        RegistryNotFoundError,
-        RegistryVersionError,
-        SchedulerError,
-        SubmitError,
-        TemplateError,
-        UnknownJobError,
+        BatchwrightError as BatchwrightError,
     )
-    from batchwright.ids import JobIds
-    from batchwright.joins import ajoin, ijoin, ljoin, ojoin, rjoin, sjoin, ujoin
-    from batchwright.opening import load_registry, make_registry
-    from batchwright.registry import Registry
-    from batchwright.status import Status
-    from batchwright.tables import unwrap
+    from batchwright.errors import (
+        ConfigError as ConfigError,
+    )
+    from batchwright.errors import (
+        CorruptRegistryError as CorruptRegistryError,
+    )
+    from batchwright.errors import (
+        DefinitionError as DefinitionError,
+    )
+    from batchwright.errors import (
+        JobError as JobError,
+    )
+    from batchwright.errors import (
+        JobNotDoneError as JobNotDoneError,
+    )
+    from batchwright.errors import (
+        JobsOnSystemError as JobsOnSystemError,
+    )
+    from batchwright.errors import (
+        NoDefaultRegistryError as NoDefaultRegistryError,
+    )
+    from batchwright.errors import (
+        OwnershipLostError as OwnershipLostError,
+    )
+    from batchwright.errors import (
+        ReadOnlyRegistryError as ReadOnlyRegistryError,
+    )
+    from batchwright.errors import (
+        RegistryExistsError as RegistryExistsError,
+    )
+    from batchwright.errors import (
+        RegistryLockedError as RegistryLockedError,
+    )
+    from batchwright.errors import (
+        RegistryNotFoundError as RegistryNotFoundError,
+    )
+    from batchwright.errors import (
+        RegistryVersionError as RegistryVersionError,
+    )
+    from batchwright.errors import (
+        SchedulerError as SchedulerError,
+    )
+    from batchwright.errors import (
+        SubmitError as SubmitError,
+    )
+    from batchwright.errors import (
+        TemplateError as TemplateError,
+    )
+    from batchwright.errors import (
+        UnknownJobError as UnknownJobError,
+    )
+    from batchwright.ids import (
+        IdsLike as IdsLike,
+    )
+    from batchwright.ids import (
+        JobIds as JobIds,
+    )
+    from batchwright.joins import (
+        ajoin as ajoin,
+    )
+    from batchwright.joins import (
+        ijoin as ijoin,
+    )
+    from batchwright.joins import (
+        ljoin as ljoin,
+    )
+    from batchwright.joins import (
+        ojoin as ojoin,
+    )
+    from batchwright.joins import (
+        rjoin as rjoin,
+    )
+    from batchwright.joins import (
+        sjoin as sjoin,
+    )
+    from batchwright.joins import (
+        ujoin as ujoin,
+    )
+    from batchwright.opening import (
+        load_registry as load_registry,
+    )
+    from batchwright.opening import (
+        make_registry as make_registry,
+    )
+    from batchwright.registry import (
+        Registry as Registry,
+    )
+    from batchwright.running import (
+        do_job_collection as do_job_collection,
+    )
+    from batchwright.status import (
+        Status as Status,
+    )
+    from batchwright.submission import (
+        SubmissionPlan as SubmissionPlan,
+    )
+    from batchwright.tables import (
+        unwrap as unwrap,
+    )
 
+# Where each name of the package is defined.
 _MODULES = {
-    "apply": ("btlapply", "btmapply"),
-    "chunking": ("binpack", "chunk", "lpt"),
+    "apply": "btlapply btmapply",
+    "chunking": "binpack chunk lpt",
     "clusters.base": (
-        "BatchState",
-        "ClusterFunctions",
-        "Completed",
-        "SubmitResult",
-        "make_cluster_functions",
-        "run_command",
+        "BatchState ClusterFunctions Completed SubmitResult make_cluster_functions run_command "
     ),
-    "clusters.interactive": ("Interactive",),
-    "clusters.multicore": ("Multicore", "Socket"),
-    "collection": ("JobCollection",),
-    "configuration": ("find_conf_file",),
+    "clusters.interactive": "Interactive",
+    "clusters.multicore": "Multicore Socket",
+    "collection": "JobCollection",
+    "configuration": "find_conf_file",
     "default": (
-        "add_job_tags",
-        "as_completed",
-        "batch_export",
-        "batch_map",
-        "batch_map_results",
-        "batch_reduce",
-        "clear_registry",
-        "find_done",
-        "find_errors",
-        "find_expired",
-        "find_jobs",
-        "find_not_done",
-        "find_not_started",
-        "find_not_submitted",
-        "find_on_system",
-        "find_queued",
-        "find_running",
-        "find_started",
-        "find_submitted",
-        "find_tagged",
-        "get_default_registry",
-        "get_error_messages",
-        "get_job_names",
-        "get_job_pars",
-        "get_job_resources",
-        "get_job_status",
-        "get_job_table",
-        "get_job_tags",
-        "get_log",
-        "get_status",
-        "get_used_job_tags",
-        "grep_logs",
-        "iter_results",
-        "kill_jobs",
-        "load_result",
-        "make_job_collection",
-        "reduce_results",
-        "reduce_results_list",
-        "reduce_results_table",
-        "remove_job_tags",
-        "remove_registry",
-        "reset_jobs",
-        "save_registry",
-        "set_default_registry",
-        "set_job_names",
-        "show_log",
-        "submit_jobs",
-        "sweep_registry",
-        "sync_registry",
-        "test_job",
-        "wait_for_jobs",
+        "add_job_tags as_completed batch_export batch_map batch_map_results batch_reduce "
+        "clear_registry find_done find_errors find_expired find_jobs find_not_done "
+        "find_not_started find_not_submitted find_on_system find_queued find_running "
+        "find_started find_submitted find_tagged get_default_registry get_error_messages "
+        "get_job_names get_job_pars get_job_resources get_job_status get_job_table "
+        "get_job_tags get_log get_status get_used_job_tags grep_logs iter_results kill_jobs "
+        "load_result make_job make_job_collection plan_submission reduce_results "
+        "reduce_results_list reduce_results_table remove_job_tags remove_registry reset_jobs "
+        "save_registry set_default_registry set_job_names show_log submit_jobs sweep_registry "
+        "sync_registry test_job wait_for_jobs "
     ),
-    "definition": ("grid",),
+    "definition": "grid",
     "errors": (
-        "BatchwrightError",
-        "ConfigError",
-        "CorruptRegistryError",
-        "DefinitionError",
-        "JobError",
-        "JobNotDoneError",
-        "JobsOnSystemError",
-        "NoDefaultRegistryError",
-        "OwnershipLostError",
-        "ReadOnlyRegistryError",
-        "RegistryExistsError",
-        "RegistryLockedError",
-        "RegistryNotFoundError",
-        "RegistryVersionError",
-        "SchedulerError",
-        "SubmitError",
-        "TemplateError",
-        "UnknownJobError",
+        "BatchwrightError ConfigError CorruptRegistryError DefinitionError JobError "
+        "JobNotDoneError JobsOnSystemError NoDefaultRegistryError OwnershipLostError "
+        "ReadOnlyRegistryError RegistryExistsError RegistryLockedError RegistryNotFoundError "
+        "RegistryVersionError SchedulerError SubmitError TemplateError UnknownJobError "
     ),
-    "ids": ("JobIds",),
-    "joins": ("ajoin", "ijoin", "ljoin", "ojoin", "rjoin", "sjoin", "ujoin"),
-    "opening": ("load_registry", "make_registry"),
-    "registry": ("Registry",),
-    "status": ("Status",),
-    "tables": ("unwrap",),
+    "ids": "IdsLike JobIds",
+    "joins": "ajoin ijoin ljoin ojoin rjoin sjoin ujoin",
+    "opening": "load_registry make_registry",
+    "registry": "Registry",
+    "running": "do_job_collection",
+    "status": "Status",
+    "submission": "SubmissionPlan",
+    "tables": "unwrap",
 }
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
+_HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
 __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
@@ -208,9 +369,9 @@ def __getattr__(name: str) -> Any:
     module = _HOME.get(name)
     if module is None:
         if name == "__version__":
-            from importlib.metadata import version
+            from batchwright import store
 
-            return version("batchwright")
+            return store.version()
         raise AttributeError(f"module 'batchwright' has no attribute {name!r}")
     found = getattr(importlib.import_module(f"batchwright.{module}"), name)
     globals()[name] = found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import stat
 import tomllib
@@ -31,7 +32,8 @@ def find_conf_file() -> Path | None:
 
     Examples
     --------
-    >>> import os
+    >>> import importlib
+    import os
     >>> os.environ["BATCHWRIGHT_CONF"] = "/nowhere.toml"
     >>> find_conf_file()
     Traceback (most recent call last):
@@ -87,13 +89,11 @@ def apply(reg: Registry, path: Path) -> None:
 def _run(reg: Registry, path: Path) -> None:
     if path.parent == Path.cwd():
         ensure_own(path)
-    import batchwright
-
     scope: dict[str, Any] = {
         "__name__": "batchwright_configuration",
         "__file__": str(path),
         "reg": reg,
-        "bw": batchwright,
+        "bw": importlib.import_module("batchwright"),
     }
     try:
         exec(compile(path.read_bytes(), str(path), "exec"), scope)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from batchwright import (
     definition,
+    jobs,
     killing,
     lifecycle,
     logs,
@@ -70,9 +71,8 @@ def on_default(verb: Callable[Concatenate[Registry, _P], _R]) -> Callable[_P, _R
         return verb(get_default_registry(), *args, **kwargs)
 
     signature = inspect.signature(verb)
-    call.__signature__ = signature.replace(  # pyright: ignore[reportFunctionMemberAccess]
-        parameters=list(signature.parameters.values())[1:]
-    )
+    without = signature.replace(parameters=list(signature.parameters.values())[1:])
+    call.__signature__ = without  # pyright: ignore[reportAttributeAccessIssue]
     return call
 
 
@@ -113,8 +113,10 @@ get_job_status = on_default(tables.get_job_status)
 get_job_pars = on_default(tables.get_job_pars)
 get_job_resources = on_default(tables.get_job_resources)
 get_job_tags = on_default(tables.get_job_tags)
+make_job = on_default(jobs.make_job)
 
 submit_jobs = on_default(submission.submit_jobs)
+plan_submission = on_default(submission.plan_submission)
 make_job_collection = on_default(submission.make_job_collection)
 wait_for_jobs = on_default(waiting.wait_for_jobs)
 as_completed = on_default(waiting.as_completed)

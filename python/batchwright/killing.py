@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from batchwright import ids as job_ids
@@ -14,6 +15,7 @@ from batchwright.lifecycle import require_idle
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from batchwright import _core
     from batchwright.registry import Registry
 
 
@@ -77,14 +79,14 @@ def _kill(reg: Registry, batch_ids: tuple[str, ...]) -> bool:
 
 
 def _table(
-    hit: list[tuple[str, str, str, object]], gone: frozenset[str], requested: JobIds
+    hit: Sequence[tuple[str, str, str, _core.IdSet]], gone: frozenset[str], requested: JobIds
 ) -> pa.Table:
     import numpy as np
     import pyarrow as pa
 
     parts: list[pa.Table] = []
     for chunk, batch, _, core_ids in hit:
-        jobs = JobIds(core_ids)  # pyright: ignore[reportArgumentType]
+        jobs = JobIds(core_ids)
         array = np.asarray(jobs)
         parts.append(
             pa.table(

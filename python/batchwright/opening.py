@@ -6,7 +6,7 @@ import contextlib
 import random
 import shutil
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -175,7 +175,7 @@ def _make(
     kind: str,
     file_dir: str | PathLike[str] | None,
     conf_file: str | PathLike[str] | None,
-    given: dict[str, object],
+    given: Mapping[str, object],
     access: str,
 ) -> Registry:
     """Check all that can be checked, then make the folder; after an error nothing stays."""

@@ -193,12 +193,16 @@ def _column(store: Store, name: str, column: Any, count: int) -> tuple[Any, Any]
     import pyarrow as pa
 
     if not isinstance(column, Constant):
-        found = typed(column)
-        return (found, None) if not isinstance(found, list) else _pickled(store, name, found)
-    found = typed([column.value])
+        found: Any = typed(column)
+        return (
+            (found, None)
+            if not isinstance(found, list)
+            else _pickled(store, name, cast("list[Any]", found))
+        )
+    found: Any = typed([column.value])
     if not isinstance(found, list):
         return _repeated(found, count), None
-    once, text = _pickled(store, name, found)
+    once, text = _pickled(store, name, cast("list[Any]", found))
     zeros = pa.array(np.zeros(count, dtype=np.int32))
     return pa.DictionaryArray.from_arrays(zeros, once.dictionary), _repeated(text, count)
 
@@ -217,7 +221,7 @@ def is_pickled(field: pa.Field) -> bool:
 
 
 def typed(column: Any) -> Any:
-    """Give a column as a typed Arrow array, or as the list of its values if it has to be pickled."""
+    """Give a column as a typed Arrow array, or the list of its values if they are to be pickled."""
     values = _unpacked(column)
     if isinstance(values, list):
         return _from_values(cast("list[Any]", values))
@@ -381,8 +385,8 @@ def _to_python(array: Any) -> list[Any]:
 
     if not pa.types.is_timestamp(array.type) or array.type.tz is not None:
         return cast("list[Any]", array.to_pylist())
-    found = _from_datetime64(np.asarray(array.to_numpy(zero_copy_only=False)))
-    return found if isinstance(found, list) else cast("list[Any]", found.to_pylist())
+    found: Any = _from_datetime64(np.asarray(array.to_numpy(zero_copy_only=False)))
+    return cast("list[Any]", found if isinstance(found, list) else found.to_pylist())
 
 
 def _target(type_: Any) -> Any:
@@ -510,7 +514,7 @@ def _is_foreign(kind: type) -> bool:
 
 def _python(value: Any) -> Any:
     """Give the Python scalar for one of numpy, pandas or pyarrow."""
-    kind = type(value)
+    kind: type = type(cast("object", value))
     if not _is_foreign(kind):
         return value
     if kind.__name__ in _PANDAS_MISSING:
@@ -529,8 +533,9 @@ def _from_numpy_time(value: Any) -> Any:
     import numpy as np
 
     found = np.array([value])
+    array: Any
     array = _from_datetime64(found) if found.dtype.kind == "M" else _from_timedelta64(found)
-    return array[0] if isinstance(array, list) else array[0].as_py()
+    return cast("Any", array)[0] if isinstance(array, list) else array[0].as_py()
 
 
 def _from_pandas_scalar(value: Any) -> Any:
@@ -597,5 +602,5 @@ def _entry(store: Store, data: bytes) -> bytes:
 
 def as_values(column: Any) -> list[Any]:
     """Give the values of any column, as the jobs would get them."""
-    found = typed(column)
-    return found if isinstance(found, list) else cast("list[Any]", found.to_pylist())
+    found: Any = typed(column)
+    return cast("list[Any]", found if isinstance(found, list) else found.to_pylist())

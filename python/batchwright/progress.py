@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 
 def is_watched() -> bool:
@@ -16,7 +16,7 @@ def is_watched() -> bool:
 
 
 @contextlib.contextmanager
-def bar(what: str, total: int, *, show: bool | None) -> Iterator[Callable[[int], None]]:
+def bar(what: str, total: int, *, show: bool | None) -> Generator[Callable[[int], None]]:
     """Show a bar while the block runs; it gets a function that advances it."""
     if total < 1 or not (is_watched() if show is None else show):
         yield lambda _: None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from batchwright import (
     definition,
+    jobs,
     killing,
     lifecycle,
     logs,
@@ -238,8 +239,10 @@ class Registry:
     get_job_pars = tables.get_job_pars
     get_job_resources = tables.get_job_resources
     get_job_tags = tables.get_job_tags
+    make_job = jobs.make_job
 
     submit_jobs = submission.submit_jobs
+    plan_submission = submission.plan_submission
     make_job_collection = submission.make_job_collection
     wait_for_jobs = waiting.wait_for_jobs
     as_completed = waiting.as_completed

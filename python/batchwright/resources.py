@@ -91,20 +91,26 @@ def _texts(name: str, value: object) -> list[str]:
     return [text(name, item) for item in cast("Sequence[object]", value)]
 
 
-def _command(name: str, value: object) -> list[str]:
-    words = _texts(name, os.fspath(value) if isinstance(value, os.PathLike) else value)
+def _command(name: str, value: Any) -> list[str]:
+    words = _texts(name, _plain_path(value))
     if not words or not all(words):
         raise ConfigError(f"`{name}` is {value!r}: give a command")
     return words
 
 
-def _path(name: str, value: object) -> str:
-    return text(name, os.fspath(value) if isinstance(value, os.PathLike) else value)
+def _path(name: str, value: Any) -> str:
+    return text(name, _plain_path(value))
+
+
+def _plain_path(value: Any) -> Any:
+    return os.fspath(cast("Any", value)) if isinstance(value, os.PathLike) else value
 
 
 def _setup(name: str, value: object) -> list[str]:
-    lines = [value] if isinstance(value, str) else value
-    if not isinstance(lines, Sequence) or not all(isinstance(line, str) for line in lines):
+    lines: Any = [value] if isinstance(value, str) else value
+    if not isinstance(lines, Sequence) or not all(
+        isinstance(line, str) for line in cast("Sequence[object]", lines)
+    ):
         raise ConfigError(f"`{name}` is {value!r}: give lines of shell")
     checked: list[str] = []
     for line in cast("Sequence[str]", lines):
@@ -187,7 +193,7 @@ def _plain(name: str, value: Any) -> Any:
     if isinstance(value, float) and math.isfinite(value):
         return value
     if isinstance(value, os.PathLike):
-        return _path(name, value)
+        return _path(name, cast("Any", value))
     if isinstance(value, Mapping):
         items = cast("Mapping[object, object]", value).items()
         return {text(name, key): _plain(name, item) for key, item in items}

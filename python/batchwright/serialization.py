@@ -8,8 +8,8 @@ import pickle
 import sys
 import types
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Generator, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 from batchwright.errors import DefinitionError
 
@@ -32,7 +32,7 @@ def dump(value: object) -> bytes:
             data = pickle.dumps(value, PROTOCOL)
             if b"__main__" not in data and b"__mp_main__" not in data:
                 return data
-    return cloudpickle.dumps(value, PROTOCOL)
+    return cast("Any", cloudpickle).dumps(value, PROTOCOL)
 
 
 def put_function(store: Store, fun: Callable[..., Any]) -> str:
@@ -41,7 +41,7 @@ def put_function(store: Store, fun: Callable[..., Any]) -> str:
 
     with _by_value_unless_importable(fun):
         try:
-            data = cloudpickle.dumps(fun, PROTOCOL)
+            data: bytes = cast("Any", cloudpickle).dumps(fun, PROTOCOL)
         except Exception as error:
             raise DefinitionError(
                 f"function `{name_of(fun)}` cannot be pickled: {error}; pass what it holds as a "
@@ -67,7 +67,7 @@ def name_of(fun: object) -> str:
 
 
 @contextlib.contextmanager
-def _by_value_unless_importable(fun: Callable[..., Any]) -> Iterator[None]:
+def _by_value_unless_importable(fun: Callable[..., Any]) -> Generator[None]:
     """Send functions of modules that no other process finds by value, as from `__main__`."""
     import cloudpickle
 
@@ -75,11 +75,11 @@ def _by_value_unless_importable(fun: Callable[..., Any]) -> Iterator[None]:
     if module is None or module.__name__ == "__main__" or is_importable(module):
         yield
         return
-    cloudpickle.register_pickle_by_value(module)
+    cast("Any", cloudpickle).register_pickle_by_value(module)
     try:
         yield
     finally:
-        cloudpickle.unregister_pickle_by_value(module)
+        cast("Any", cloudpickle).unregister_pickle_by_value(module)
 
 
 def is_importable(module: types.ModuleType) -> bool:

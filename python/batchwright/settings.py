@@ -10,7 +10,7 @@ import math
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -91,7 +91,7 @@ def _dump_sleep(value: object) -> object:
 
 
 def _load_sleep(value: Any) -> object:
-    return serialization.dereference(value["function"]) if isinstance(value, dict) else value
+    return serialization.dereference(value["function"]) if hasattr(value, "keys") else value
 
 
 def _compress(value: object) -> str:
@@ -162,7 +162,9 @@ KINDS: Mapping[str, Kind] = {
         _load_cluster_functions,
     ),
     "default_resources": Kind(
-        lambda value: freeze(resources.parse(value)), lambda: MappingProxyType({}), thaw
+        lambda value: freeze(resources.parse(value)),
+        lambda: MappingProxyType(dict[str, Any]()),
+        thaw,
     ),
     "max_concurrent_jobs": Kind(
         _whole("max_concurrent_jobs", 1, 2**31 - 1, optional=True), lambda: None
@@ -218,12 +220,14 @@ class Settings:
 
     def _is_extended(self, name: str) -> bool:
         """Whether the configuration took the assigned value and added to it."""
-        value, more = self.assigned[name], self.configured.get(name)
+        value: Any = self.assigned[name]
+        more: Any = self.configured.get(name)
         if isinstance(value, tuple) and isinstance(more, tuple):
-            return set(cast("tuple[str]", value)) <= set(cast("tuple[str]", more))
+            return set(cast("tuple[str, ...]", value)) <= set(cast("tuple[str, ...]", more))
         if isinstance(value, MappingProxyType) and isinstance(more, MappingProxyType):
             items = cast("Mapping[str, Any]", value).items()
-            return all(key in more and more[key] == item for key, item in items)
+            extended = cast("Mapping[str, Any]", more)
+            return all(key in extended and extended[key] == item for key, item in items)
         return False
 
     def assign(self, name: str, value: object) -> None:
@@ -237,7 +241,7 @@ class Settings:
         self.configured.pop(name, None)
 
     @contextlib.contextmanager
-    def configuring(self) -> Iterator[None]:
+    def configuring(self) -> Generator[None]:
         """Within it, assignments are those of the configuration."""
         self.is_configuring = True
         try:

@@ -1,4 +1,4 @@
-"""Which names a function is called with, checked when jobs are defined rather than when they run."""
+"""Which names a function is called with, checked when jobs are defined, not when they run."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Plan:
 
     def asked(self, chunk: int) -> Mapping[str, Any]:
         """Give the resources of a chunk by its place."""
-        return self.resources[self.resource_of[chunk]]
+        return self.resources[int(self.resource_of[chunk])]
 
     def table(self) -> pa.Table:
         """Give the chunk of each job."""
@@ -386,20 +386,7 @@ def _submit_some(
     """Publish some collections and hand them over; what is not accepted is taken back."""
     core = reg.store.core
     is_array = any(asked.get("chunks_as_arrayjobs") for asked in found.resources)
-    first, last = found.offsets[places.start], found.offsets[places.stop]
-    hashes = core.intend(
-        found.ids[first:last],
-        found.offsets[places.start : places.stop + 1] - first,
-        shared,
-        [resources.as_json(asked) for asked in found.resources],
-        [
-            resources.limits(asked, debug=is_debugging(), runs_setup=backend.runs_setup)
-            for asked in found.resources
-        ],
-        found.resource_of[places.start : places.stop],
-        backend.identity,
-        is_array,
-    )
+    hashes = _intend(reg, backend, found, places, shared, is_array=is_array)
     waiting = list(hashes)
     try:
         for place, chunk in zip(places, hashes, strict=True):
@@ -413,6 +400,32 @@ def _submit_some(
     except BaseException:
         core.take_back(waiting)
         raise
+
+
+def _intend(
+    reg: Registry,
+    backend: ClusterFunctions,
+    found: Plan,
+    places: range,
+    shared: str,
+    *,
+    is_array: bool,
+) -> list[str]:
+    first, last = found.offsets[places.start], found.offsets[places.stop]
+    debug = is_debugging()
+    return reg.store.core.intend(
+        found.ids[first:last],
+        found.offsets[places.start : places.stop + 1] - first,
+        shared,
+        [resources.as_json(asked) for asked in found.resources],
+        [
+            resources.limits(asked, debug=debug, runs_setup=backend.runs_setup)
+            for asked in found.resources
+        ],
+        found.resource_of[places.start : places.stop],
+        backend.identity,
+        is_array,
+    )
 
 
 def _submit_one(
@@ -483,6 +496,88 @@ def _names(reg: Registry, found: Plan) -> Mapping[int, str]:
     return dict(zip(named["job_id"].to_pylist(), named["job_name"].to_pylist(), strict=True))
 
 
+@dataclass(frozen=True, slots=True)
+class SubmissionPlan:
+    """What `submit_jobs` would do with the same arguments."""
+
+    table: pa.Table
+    """`chunk`, `task`, `n_jobs`, `walltime`, `memory` and `ncpus` of each chunk."""
+    scheduler_calls: int
+    """How often the scheduler would be called."""
+    collection: Callable[[int], JobCollection]
+    render: Callable[[JobCollection], str]
+
+    def script(self, i: int = 0) -> str:
+        """Give what the scheduler would get for the chunk at a place."""
+        return self.render(self.collection(i))
+
+    def __str__(self) -> str:
+        jobs = sum(self.table["n_jobs"].to_pylist())
+        return f"{jobs} jobs in {self.table.num_rows} chunks by {self.scheduler_calls} calls"
+
+
+def plan_submission(
+    reg: Registry,
+    ids: IdsLike = None,
+    *,
+    resources: Mapping[str, Any] | None = None,
+    chunks: Any = None,
+    chunk_size: int | None = None,
+    n_chunks: int | None = None,
+) -> SubmissionPlan:
+    """Tell what `submit_jobs` would do, without doing it.
+
+    Parameters
+    ----------
+    ids, resources, chunks, chunk_size, n_chunks
+        As for `submit_jobs`.
+
+    Examples
+    --------
+    >>> import batchwright as bw
+    >>> reg = bw.make_registry(None, make_default=False)
+    >>> ids = reg.batch_map(abs, [-1, -2, -3])
+    >>> print(reg.plan_submission(chunk_size=2))
+    3 jobs in 2 chunks by 2 calls
+    """
+    found = plan(
+        reg, ids, resources=resources, chunks=chunks, chunk_size=chunk_size, n_chunks=n_chunks
+    )
+    return SubmissionPlan(
+        table=_plan_table(found),
+        scheduler_calls=len(found),
+        collection=lambda i: _planned(reg, found, i),
+        render=lambda jc: reg.cluster_functions.render(reg, jc),
+    )
+
+
+def _plan_table(found: Plan) -> pa.Table:
+    import numpy as np
+    import pyarrow as pa
+
+    asked = [resources.asked(found.asked(i)) for i in range(len(found))]
+    return pa.table(
+        {
+            "chunk": pa.array(found.numbers),
+            "task": pa.nulls(len(found), pa.int64()),
+            "n_jobs": pa.array(np.diff(found.offsets)),
+            "walltime": pa.array([one.get("walltime") for one in asked], pa.float64()),
+            "memory": pa.array([one.get("memory") for one in asked], pa.float64()),
+            "ncpus": pa.array([one.get("ncpus") for one in asked], pa.int64()),
+        }
+    )
+
+
+def _planned(reg: Registry, found: Plan, i: int) -> JobCollection:
+    """Give the collection as it would be; its name is drawn when it is published."""
+    place = range(len(found))[i]
+    asked = found.asked(place)
+    is_array = bool(asked.get("chunks_as_arrayjobs"))
+    return describe(
+        reg, "0" * 32, asked, found.jobs(place), is_array=is_array, names=_names(reg, found)
+    )
+
+
 def make_job_collection(
     reg: Registry, ids: IdsLike = None, *, resources: Mapping[str, Any] | None = None
 ) -> JobCollection:
@@ -518,22 +613,5 @@ def make_job_collection(
     backend = reg.cluster_functions
     asked = found.asked(0)
     is_array = bool(asked.get("chunks_as_arrayjobs"))
-    (chunk,) = reg.store.core.intend(
-        found.ids,
-        found.offsets,
-        header(reg),
-        [_as_json(asked)],
-        [_limits(asked, backend)],
-        found.resource_of,
-        backend.identity,
-        is_array,
-    )
+    (chunk,) = _intend(reg, backend, found, range(1), header(reg), is_array=is_array)
     return describe(reg, chunk, asked, found.ids, is_array=is_array, names=_names(reg, found))
-
-
-def _as_json(asked: Mapping[str, Any]) -> str:
-    return resources.as_json(asked)
-
-
-def _limits(asked: Mapping[str, Any], backend: ClusterFunctions) -> str:
-    return resources.limits(asked, debug=is_debugging(), runs_setup=backend.runs_setup)

@@ -142,11 +142,15 @@ class ClusterFunctions(ABC):
         """List all jobs on the system in one call; None where that is unsupported."""
         return None
 
-    def prepare_submit(self, reg: Registry) -> None:
+    def prepare_submit(self, reg: Registry) -> None:  # noqa: B027 - most have nothing to refuse
         """Refuse what cannot work, before anything is written."""
 
-    def finish_submit(self, reg: Registry) -> None:
+    def finish_submit(self, reg: Registry) -> None:  # noqa: B027 - most are done already
         """Do what is done once for all chunks of one call."""
+
+    def render(self, reg: Registry, jc: JobCollection) -> str:
+        """Give what the scheduler would get; without a template, the executor's command."""
+        return jc.exec_command
 
     def run_hook(self, hook: str, *args: object) -> object:
         """Run a hook if there is one of that name."""
@@ -231,7 +235,7 @@ def as_listing(found: Any) -> Mapping[str, BatchState] | None:
         raise SchedulerError(f"`list_jobs` gave {found!r}: give a mapping of batch id to state")
     listing: dict[str, BatchState] = {}
     for batch, state in cast("Mapping[object, Any]", found).items():
-        state = BatchState(state) if isinstance(state, str) else state
+        state = BatchState(cast("Any", state)) if isinstance(state, str) else state
         if not isinstance(state, BatchState) or state.state not in ("queued", "running"):
             raise SchedulerError(f"`list_jobs` gave {state!r} for {batch!r}: give a BatchState")
         listing[str(batch)] = state
@@ -290,7 +294,8 @@ def dump_functions(backend: ClusterFunctions) -> dict[str, Any] | None:
     stored: dict[str, Any] = {}
     for name, value in backend.arguments().items():
         if name == "hooks":
-            stored[name] = {hook: serialization.reference(f) for hook, f in (value or {}).items()}
+            hooks: Mapping[str, Any] = value or {}
+            stored[name] = {hook: serialization.reference(f) for hook, f in hooks.items()}
             if None in stored[name].values():
                 return None
         elif callable(value):
@@ -327,14 +332,14 @@ def run_command(
     nodename: str = "localhost",
     timeout: float = 60,
 ) -> Completed:
-    """Run a command of a scheduler, here or by ssh on another host.
+    r"""Run a command of a scheduler, here or by ssh on another host.
 
     A missing program is exit code 127; a command that does not end in time a `SchedulerError`.
 
     Examples
     --------
     >>> run_command(["echo", "hello"]).stdout
-    'hello\\n'
+    'hello\n'
     >>> run_command(["no-such-program"]).exit_code
     127
     """

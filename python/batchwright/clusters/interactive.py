@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -91,7 +91,7 @@ def run_here(uri: Path, root: Path) -> None:
 
 
 @contextlib.contextmanager
-def in_process(header: Mapping[str, Any], root: Path) -> Iterator[Collection | BaseException]:
+def in_process(header: Mapping[str, Any], root: Path) -> Generator[Collection | BaseException]:
     """Prepare a collection here, or give why that failed; afterwards all is as it was."""
     seeder = Seeder()
     collection = Collection(header, root, seeder=seeder)
@@ -158,7 +158,7 @@ def _fail(
 
 
 @contextlib.contextmanager
-def _captured() -> Iterator[io.StringIO]:
+def _captured() -> Generator[io.StringIO]:
     output = io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         yield output
