@@ -1,8 +1,9 @@
 """The extension: batchwright's core for the owner's process. Only `store`, `ids`, and the
-in-process backend import it; everything else goes through them."""
+in-process backend import it; everything else goes through them.
+"""
 
 from collections.abc import Sequence
-from typing import Any, Final, Literal, final
+from typing import Final, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,8 @@ class IdSet:
 class ArrowTable:
     """Record batches for any Arrow consumer; `pyarrow.table(x)` copies nothing."""
 
+    def __new__(cls, data: object) -> ArrowTable:
+        """A copy-free view of anything with `__arrow_c_stream__` or `__arrow_c_array__`."""
     @property
     def num_rows(self) -> int: ...
     def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
@@ -71,16 +74,32 @@ State = Literal[
 @final
 class Store:
     """An opened registry folder: tables, journal, ownership. Thread-safe; every call that can
-    take long releases the GIL. Raises the classes of `batchwright.errors`."""
+    take long releases the GIL. Raises the classes of `batchwright.errors`.
+    """
 
     @staticmethod
-    def create(path: str, kind: str, seed: int, access: str) -> Store:
+    def create(
+        path: str,
+        kind: str,
+        seed: int,
+        access: str,
+        user: str = "",
+        lease_seconds: float | None = None,
+    ) -> Store:
         """Makes the folder, which must not exist (`RegistryExistsError`, also below another
-        registry), and owns it. Nothing half-made stays behind after an error."""
+        registry), and owns it. Nothing half-made stays behind after an error.
+        """
     @staticmethod
-    def open(path: str, writeable: bool, break_lock: bool) -> Store:
+    def open(
+        path: str,
+        writeable: bool,
+        break_lock: bool,
+        user: str = "",
+        lease_seconds: float | None = None,
+    ) -> Store:
         """`RegistryNotFoundError`, `RegistryLockedError`, `RegistryVersionError`,
-        `CorruptRegistryError`."""
+        `CorruptRegistryError`.
+        """
     @property
     def path(self) -> str: ...
     @property
@@ -131,7 +150,8 @@ class Store:
         `call` (JSON, kept verbatim). Returns first and last id. Column types: null, bool, int64,
         float64, (large_)utf8, (large_)binary, date32, timestamp[us] (naive or with a zone),
         duration[us], lists of them; large_binary with field metadata `{"pickled": "1"}` holds
-        `b"P" + pickle` or `b"R" + object hash`, also as dictionary<int32, large_binary>."""
+        `b"P" + pickle` or `b"R" + object hash`, also as dictionary<int32, large_binary>.
+        """
     def segments(self) -> list[tuple[int, int, str]]:
         """(first id, last id, call) of each definition, ascending."""
     def parameters(self, segment: int, ids: IdSet | None) -> ArrowTable:
@@ -153,7 +173,8 @@ class Store:
     # -- tables
     def status(self, ids: IdSet | None) -> ArrowTable:
         """`job_id`, then the sixteen status columns of the job table in its order, then
-        `resources` (JSON text, null where never submitted) and `tags` (list of text)."""
+        `resources` (JSON text, null where never submitted) and `tags` (list of text).
+        """
 
     # -- submitting
     def intend(
@@ -172,21 +193,25 @@ class Store:
         fills in (job_hash, job_name, jobs, tasks, resources, limits). `resources` and `limits`
         are distinct JSON texts, `resource_of[c]` the index of chunk c's. With `array_tasks` each
         job is the array task of its place (from 1). Returns the chunk ids (32 hex digits). The
-        jobs are then `submitted`, in a new attempt. `JobsOnSystemError` if one is unfinished."""
+        jobs are then `submitted`, in a new attempt. `JobsOnSystemError` if one is unfinished.
+        """
     def submitted(self, chunk: str, batch_ids: Sequence[str], log_file: str | None) -> None:
         """What the scheduler calls the chunk (one id a task of an array). Durable within 50 ms
-        or at the next `flush`, `sync` or `close`."""
+        or at the next `flush`, `sync` or `close`.
+        """
     def flush(self) -> None: ...
     def take_back(self, chunks: Sequence[str]) -> list[str]:
         """Voids chunks that were never accepted: their jobs are as before the intent. Returns
-        those that an executor had claimed after all, which stay submitted."""
+        those that an executor had claimed after all, which stay submitted.
+        """
 
     # -- looking
     def open_chunks(self) -> list[tuple[str, str, str]]:
         """(chunk, backend, batch id; empty while unknown) of each unfinished task."""
     def observe(self, backend: str, listing: Sequence[tuple[str, bool, str]] | None) -> None:
         """One complete look: (batch id, is running, reason) of every job on the system of that
-        backend; None where the backend cannot list. Begin it before the `sync` that follows."""
+        backend; None where the backend cannot list. Begin it before the `sync` that follows.
+        """
     def sync(self) -> bool:
         """Merges what run files say; True if anything changed. Readers do it in memory."""
     def expire(self, looks: int) -> IdSet:
@@ -206,7 +231,8 @@ class Store:
         """Results in the order given; all must be done (`JobNotDoneError`)."""
     def failures(self, ids: IdSet) -> ArrowTable:
         """`job_id, terminated: bool, error: bool, message: text or null` (whole, with its
-        traceback)."""
+        traceback).
+        """
     def failure(self, job: int) -> tuple[str, str, str, str]:
         """(cause, type, message, traceback) of a job that is `error`."""
     def log(self, job: int) -> bytes | None:
@@ -221,7 +247,8 @@ class Store:
 class ResultReader:
     def next_batch(self) -> list[bytes] | None:
         """Pickles of the next results, at most some MB unless one alone is larger; None at
-        the end. Checksums are verified."""
+        the end. Checksums are verified.
+        """
 
 @final
 class LogReader:
@@ -254,12 +281,20 @@ class Run:
     def failed(self, job: int, cause: str, started: int, ended: int, peak_kib: int, cpu_us: int,
                type: str, message: str, traceback: str) -> None: ...
     def log(self, job: int, output: bytes) -> None: ...
-    def close(self) -> None: ...
+    def close(self, cause: str | None = None) -> None:
+        """What was not run is given back for this cause."""
+
+def wait_for_interrupt(seconds: float) -> None: ...
 
 # -- hosts without a scheduler (in-process halves of `batchwright-exec host`)
-def host_request(store: Store, chunk: str, cores: int, host_cores: int, max_concurrent: int) -> None:
+def host_request(
+    store: Store, chunk: str, cores: int, host_cores: int, max_concurrent: int
+) -> None:
     """Appends the chunk to this host's queue, synced."""
-def host_listing(path: str) -> list[dict[str, Any]]: ...
+
+def host_listing(path: str) -> list[str]:
+    """JSON of each chunk of a registry on this host, as `batchwright-exec host list` prints."""
+
 def host_name() -> str: ...
 
 # -- packing; numbers from 1

@@ -32,6 +32,19 @@ impl ArrowTable {
     pub(crate) fn new(schema: SchemaRef, batches: Vec<RecordBatch>) -> Self {
         Self { schema, batches: batches.into() }
     }
+
+    /// `requested_schema` is a wish by the protocol; the table is given as it is.
+    pub(crate) fn stream<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyCapsule>> {
+        drop(requested_schema);
+        let batches = Arc::clone(&self.batches);
+        let rows = (0..batches.len()).map(move |index| Ok(batches[index].clone()));
+        let reader = RecordBatchIterator::new(rows, Arc::clone(&self.schema));
+        PyCapsule::new_with_value(py, FFI_ArrowArrayStream::new(Box::new(reader)), STREAM)
+    }
 }
 
 #[pymethods]
@@ -47,18 +60,13 @@ impl ArrowTable {
         self.batches.iter().map(RecordBatch::num_rows).sum()
     }
 
-    /// `requested_schema` is a wish by the protocol; the table is given as it is.
     #[pyo3(signature = (requested_schema = None))]
     fn __arrow_c_stream__<'py>(
         &self,
         py: Python<'py>,
         requested_schema: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
-        drop(requested_schema);
-        let batches = Arc::clone(&self.batches);
-        let rows = (0..batches.len()).map(move |index| Ok(batches[index].clone()));
-        let reader = RecordBatchIterator::new(rows, Arc::clone(&self.schema));
-        PyCapsule::new_with_value(py, FFI_ArrowArrayStream::new(Box::new(reader)), STREAM)
+        self.stream(py, requested_schema)
     }
 
     fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {

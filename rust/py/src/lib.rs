@@ -5,7 +5,12 @@
 
 mod arrow;
 mod errors;
+mod host;
+mod ids;
+mod packing;
+mod run;
 mod runtime;
+mod store;
 
 use pyo3::pymodule;
 
@@ -14,7 +19,17 @@ mod _core {
     #[pymodule_export]
     use super::arrow::ArrowTable;
     #[pymodule_export]
+    use super::host::{host_listing, host_name, host_request};
+    #[pymodule_export]
+    use super::ids::IdSet;
+    #[pymodule_export]
+    use super::packing::{binpack, lpt};
+    #[pymodule_export]
+    use super::run::{Collection, Run};
+    #[pymodule_export]
     use super::runtime::wait_for_interrupt;
+    #[pymodule_export]
+    use super::store::{LogReader, ResultReader, Store};
 
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "the name is Python's")]

@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Published;
 use crate::ids::{IdSet, JobId};
 use crate::journal::Record;
-use crate::layout::{ChunkId, Layout};
+use crate::layout::ChunkId;
 use crate::tables::Tables;
 
 use super::Registry;
@@ -147,15 +147,6 @@ impl Registry {
             self.fs.unlink(&self.layout.definitions().join(name))?;
         }
         Ok(())
-    }
-
-    /// The requests file of this owner on a host, published when first used.
-    pub fn requests_path(&self, host: &str) -> Result<(Layout, u64, u32)> {
-        let mut inner = self.lock();
-        let epoch = inner.epoch;
-        let number = inner.next_request()?;
-        let _folder = self.fs.make_folder(&self.layout.queue(host));
-        Ok((self.layout.clone(), epoch, number))
     }
 }
 

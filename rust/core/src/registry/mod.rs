@@ -10,6 +10,7 @@ mod loading;
 mod looking;
 mod maintenance;
 pub mod ownership;
+mod requesting;
 #[cfg(feature = "arrow")]
 mod submitting;
 mod writing;
@@ -31,6 +32,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{Fs, Published, RealFs, token};
 use crate::journal::Adopt;
 use crate::layout::Layout;
+use crate::queue::RequestFile;
 use crate::tables::Tables;
 
 use loading::Loaded;
@@ -62,7 +64,11 @@ pub struct Registry {
     identity: IdentityFile,
     user: String,
     displaced: Option<Owner>,
+    /// The process that opened it.
+    pid: u32,
     inner: Mutex<Inner>,
+    /// Requests files of this owner by host.
+    requests: Mutex<HashMap<String, RequestFile>>,
     #[cfg(feature = "arrow")]
     segments: Mutex<HashMap<usize, Arc<crate::segments::Segment>>>,
 }
@@ -188,6 +194,8 @@ impl Registry {
             identity,
             user: opening.user.to_owned(),
             displaced,
+            pid: std::process::id(),
+            requests: Mutex::new(HashMap::new()),
             inner: Mutex::new(Inner {
                 tables: Tables::default(),
                 looks: Looks::default(),

@@ -16,7 +16,7 @@ use crate::segments::Segment;
 use crate::tables::{Tables, row};
 
 use super::writing::Durability;
-use super::{Inner, Interrupted, Registry};
+use super::{Interrupted, Registry};
 
 /// Collections are published in groups of so many bytes.
 const GROUP: usize = 64 << 20;
@@ -273,13 +273,4 @@ fn filled_in(given: &Value) -> Result<Header> {
     }
     serde_json::from_value(header)
         .map_err(|e| Error::new(ErrorKind::Invalid, format!("the header is wrong: {e}")))
-}
-
-impl Inner {
-    /// Numbers of requests files of this epoch that are not used yet.
-    pub(super) fn next_request(&mut self) -> Result<u32> {
-        let writer = self.writer()?;
-        writer.next_request += 1;
-        Ok(writer.next_request - 1)
-    }
 }

@@ -35,7 +35,6 @@ pub(super) struct Writer {
     lease: Lease,
     pub(super) next_definition: u32,
     pub(super) next_snapshot: u32,
-    pub(super) next_request: u32,
 }
 
 impl Writer {
@@ -65,7 +64,6 @@ impl Writer {
             lease,
             next_definition: 0,
             next_snapshot: 0,
-            next_request: 0,
         })
     }
 
@@ -211,8 +209,7 @@ impl Registry {
         let adopt = Adopt { epoch, segment: place.segment, offset: place.offset };
         let old = inner.writer()?;
         let _dropped_clean = old.file.sync();
-        let mut writer = Writer::begin(self, epoch + 1, adopt, began, lease)?;
-        writer.next_request = 0;
+        let writer = Writer::begin(self, epoch + 1, adopt, began, lease)?;
         inner.epoch = epoch + 1;
         inner.role = Role::Owner(Box::new(writer));
         Ok(())
@@ -289,6 +286,10 @@ impl Registry {
 
     /// Syncs and releases ownership. Idempotent.
     pub fn close(&self) -> Result<()> {
+        // A forked child neither writes nor waits for a lock that a thread of its parent held.
+        if self.pid != std::process::id() {
+            return Ok(());
+        }
         let mut inner = self.lock();
         let Role::Owner(writer) = &mut inner.role else {
             if !matches!(inner.role, Role::Lost(_)) {
@@ -297,13 +298,10 @@ impl Registry {
             return Ok(());
         };
         let synced = writer.sync();
-        let (epoch, mine) = (writer.epoch, writer.pid == std::process::id());
+        let epoch = writer.epoch;
         inner.role = Role::Closed;
-        if mine {
-            synced?;
-            self.fs.publish(&self.layout.released(epoch), b"")?;
-        }
-        Ok(())
+        synced?;
+        self.fs.publish(&self.layout.released(epoch), b"").map(drop)
     }
 
     fn beat(&self) -> bool {
