@@ -10,7 +10,6 @@ import os
 import pickle
 import sys
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .calls import KINDS
@@ -22,6 +21,7 @@ from .seeds import Seeder, job_seed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from .calls import Call
 
@@ -46,7 +46,7 @@ class Collection:
         self._work_dir = str(header["work_dir"])
         self._seed = int(header["seed"])
         self._resources: Mapping[str, Any] = header.get("resources") or {}
-        self._root = Path(root)
+        self._root = str(root)
         self._objects = Objects(self._root)
         self._seeder = seeder or Seeder()
         self._calls: list[Call] = []
@@ -157,9 +157,10 @@ class Collection:
     def _shared_globals(self) -> dict[str, Any]:
         names: dict[str, Any] = {}
         for path in self._python.get("source", ()):
-            names.update(_run_file(Path(path)))
+            names.update(_run_file(path))
         for path in self._python.get("load", ()):
-            names.update(pickle.loads(Path(path).read_bytes()))
+            with open(path, "rb") as file:
+                names.update(pickle.load(file))
         return names
 
     def _bind_exports(self) -> None:
@@ -174,8 +175,10 @@ class Collection:
                 say(f"batchwright: defined with {name} {recorded}, this node has {found}")
 
 
-def _run_file(path: Path) -> dict[str, Any]:
+def _run_file(path: str) -> dict[str, Any]:
     """Run a Python file and give the names that it defines."""
-    names: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
-    exec(compile(path.read_bytes(), str(path), "exec"), names)
+    name = os.path.basename(path).removesuffix(".py")
+    names: dict[str, Any] = {"__name__": name, "__file__": path}
+    with open(path, "rb") as file:
+        exec(compile(file.read(), path, "exec"), names)
     return {name: value for name, value in names.items() if not name.startswith("__")}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from functools import cached_property
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .seeds import job_seed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 
 class Job:
@@ -36,7 +36,7 @@ class Job:
         *,
         attempt: int,
         registry_seed: int,
-        file_dir: Path,
+        file_dir: str,
         pars: Mapping[str, Any],
         resources: Mapping[str, Any],
         exports: Mapping[str, Any],
@@ -76,6 +76,8 @@ class Job:
     @cached_property
     def external_dir(self) -> Path:
         """A folder of its own below the registry, made on first use."""
-        folder = self._file_dir / "external" / str(self.job_id)
+        from pathlib import Path  # (takes longer to import than most jobs run)
+
+        folder = Path(self._file_dir) / "external" / str(self.job_id)
         folder.mkdir(parents=True, exist_ok=True)
         return folder

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import time
-from datetime import date, datetime, timedelta
-from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
@@ -16,7 +15,7 @@ _CACHE = 1 << 28
 """Bytes of files that are kept in memory."""
 
 _SHARED = frozenset(
-    {type(None), bool, int, float, complex, str, bytes, date, datetime, timedelta}
+    {type(None), bool, int, float, complex, str, bytes}
     | {FunctionType, BuiltinFunctionType, ModuleType, type, type(Ellipsis), range}
 )
 
@@ -58,8 +57,8 @@ class Fresh:
 class Objects:
     """The registry's folder of objects, content-addressed and immutable."""
 
-    def __init__(self, root: Path) -> None:
-        self._folder = root / "objects"
+    def __init__(self, root: str) -> None:
+        self._folder = f"{root}/objects"
         self._files: dict[str, bytes] = {}
         self._size = 0
 
@@ -67,7 +66,7 @@ class Objects:
         """Read one object's pickle; a hidden name is waited for."""
         if name in self._files:
             return self._files[name]
-        pickled = self._wait_for(self._folder / name[:2] / f"{name}.pkl")
+        pickled = _wait_for(f"{self._folder}/{name[:2]}", f"{name}.pkl")
         if self._size + len(pickled) <= _CACHE:
             self._files[name] = pickled
             self._size += len(pickled)
@@ -77,18 +76,19 @@ class Objects:
         """Unpickle one object afresh."""
         return pickle.loads(self.read(name))
 
-    @staticmethod
-    def _wait_for(path: Path) -> bytes:
-        until = time.monotonic() + PATIENCE
-        pause = 0.02
-        while True:
-            try:
-                return path.read_bytes()
-            except FileNotFoundError:
-                if time.monotonic() > until:
-                    raise
-            time.sleep(pause)
-            pause = min(2 * pause, 1.0)
-            # Listing the folder is what makes a network file system look again.
-            for _ in path.parent.parent.glob(f"{path.parent.name}/*"):
-                break
+
+def _wait_for(folder: str, name: str) -> bytes:
+    until = time.monotonic() + PATIENCE
+    pause = 0.02
+    while True:
+        try:
+            with open(f"{folder}/{name}", "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(pause)
+        pause = min(2 * pause, 1.0)
+        # Listing the folder is what makes a network file system look again.
+        if os.path.isdir(folder):
+            os.listdir(folder)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import zlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Buffer
@@ -22,8 +21,7 @@ class StorageError(Exception):
     """The worker's own file cannot be written."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """Where a result lies in the worker's file."""
 
     offset: int

@@ -674,7 +674,7 @@ impl<'a> Board<'a> {
         if self.stop.is_some() || self.report.is_broken() {
             return;
         }
-        if !self.queue.is_empty() && !self.fits() {
+        if !self.queue.is_empty() && !self.fits(0.0) {
             if self.workers.iter().all(|w| w.hand.is_empty()) {
                 self.stop = Some(walltime());
             }
@@ -686,10 +686,18 @@ impl<'a> Board<'a> {
         self.fill_hands(self.pace.depth());
     }
 
-    /// Whether one more job will end in time, going by those that have ended.
-    fn fits(&self) -> bool {
+    /// Whether a job that begins in `wait` seconds will end in time, going by those that have
+    /// ended.
+    fn fits(&self, wait: f64) -> bool {
         let left = self.tools.deadline.map(|at| at - self.tools.clock.boottime());
-        left.is_none_or(|left| self.pace.longest_likely() <= left)
+        left.is_none_or(|left| wait + self.pace.longest_likely() <= left)
+    }
+
+    /// Seconds until a worker has done what it has in hand.
+    fn busy_for(&self, worker: &Worker) -> f64 {
+        let work = worker.hand.len() as f64 * self.pace.longest_likely();
+        let done = if worker.hand.is_empty() { 0.0 } else { self.now() - worker.began };
+        (work - done).max(0.0)
     }
 
     fn start_workers(&mut self) {
@@ -717,7 +725,7 @@ impl<'a> Board<'a> {
             loop {
                 let worker = &self.workers[at];
                 let has_room = worker.takes_jobs() && worker.hand.len() < depth;
-                if !has_room || worker.handed >= most {
+                if !has_room || worker.handed >= most || !self.fits(self.busy_for(worker)) {
                     break;
                 }
                 let Some(row) = self.queue.pop_front() else { return };

@@ -1,6 +1,6 @@
 """Makes objects and rows of a test's collection: reads a script, prints JSON.
 
-The script defines `fun` and `rows` (tuples of parameters), and may define `more_args`, `exports`,
+The script defines `fun` and `rows` (tuples of parameters), and may use `root` and define `more_args`, `exports`,
 `hooks`, `positional`, `names`, `job`, `version` and `header` (more of the header's `python`).
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import cloudpickle
 
 root = Path(sys.argv[1])
-scope = {"__name__": "__main__"}
+scope = {"__name__": "__main__", "root": root}
 exec(sys.stdin.read(), scope)
 
 

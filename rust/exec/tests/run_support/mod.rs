@@ -164,6 +164,19 @@ impl Case {
         ran
     }
 
+    /// When a job of the first run ended, in seconds since 1970.
+    pub fn ended_at(&self, job: u32) -> f64 {
+        let bytes = fs::read(self.layout.run(self.id(0, 0), 0)).expect("a run file");
+        let id = frame::read_file_header(&bytes, Content::Run).expect("a header");
+        let scan = frame::scan(id, &bytes[frame::FILE_HEADER..], Position::START);
+        let mut records = scan.frames.iter().filter_map(|f| Record::read(f).ok());
+        let end = records.find_map(|record| match record {
+            Record::End(end) if end.job == job => Some(end.ended),
+            _ => None,
+        });
+        end.expect("the job ended") as f64 * 1e-6
+    }
+
     pub fn publish_void(&self, run: u32) {
         let id = FileId::random();
         let mut writer = FrameWriter::new(id);
