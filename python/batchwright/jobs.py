@@ -47,7 +47,7 @@ def make_job(reg: Registry, id: IdsLike) -> Job:
         job,
         attempt=row["attempt"],
         registry_seed=reg.seed,
-        file_dir=reg.file_dir,
+        file_dir=str(reg.file_dir),
         pars=_call(store, segment).bind(parameters),
         resources=json.loads(row["resources"]) if row["resources"] else {},
         exports=_exports(store),
@@ -59,7 +59,7 @@ def _call(store: Store, segment: int) -> Call:
     key = f"call {segment}"
     if key not in store.definitions:
         spec = json.loads(store.core.segments()[segment][2])
-        store.definitions[key] = KINDS[spec["kind"]](spec, Objects(store.file_dir))
+        store.definitions[key] = KINDS[spec["kind"]](spec, Objects(str(store.file_dir)))
     return cast("Call", store.definitions[key])
 
 
