@@ -29,6 +29,9 @@ HEAVY = {"numpy", "pyarrow", "jinja2", "cloudpickle", "pandas", "polars", "rich"
 NODE = "_node"
 NODE_NEVER = {"numpy", "pyarrow", "jinja2", "pandas", "polars", "rich", "platformdirs"}
 
+# Relative imports: only on the node's side, which runs under a name of its own there.
+BESIDE, ABOVE = "a module beside it", "a module above it"
+
 # What `from batchwright import NAME` may name inside the package: modules only.
 MODULES = {path.stem for path in PACKAGE.iterdir()} | {"_core"}
 
@@ -73,7 +76,10 @@ def _walk(nodes: list[ast.AST], *, typing_only: bool, top_level: bool) -> Iterat
             for alias in node.names:
                 yield Import(alias.name, node.lineno, typing_only, top_level)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"line {node.lineno}: a relative import"
+            if node.level > 0:
+                kind = BESIDE if node.level == 1 else ABOVE
+                yield Import(kind, node.lineno, typing_only, top_level)
+                continue
             for alias in node.names:
                 # `from batchwright import store` names a module, and so may any other.
                 yield Import(f"{node.module}.{alias.name}", node.lineno, typing_only, top_level)
@@ -115,6 +121,8 @@ def violations(part: str, found: list[Import]) -> Iterator[str]:
             yield f"{at}; inside the package, import the module that defines the name"
         if item.root in HEAVY and item.top_level and at_run_time:
             yield f"{at}; import it inside the function that needs it"
+        if item.module == ABOVE or (item.module == BESIDE and part != NODE):
+            yield f"{at}; relative imports are for {NODE} alone"
         if part == NODE and at_run_time:
             if item.own is not None and item.own != NODE:
                 yield f"{at}; the node's side imports nothing of the owner's"
@@ -152,6 +160,9 @@ def test_imports_follow_the_rules(path: Path) -> None:
         ("submit", "try:\n    import pyarrow.compute\nexcept ImportError:\n    pass", False),
         ("submit", "class A:\n    import jinja2", False),
         ("_node", "from batchwright._node import frames", True),
+        ("_node", "from .frames import Frame", True),
+        ("_node", "from ..store import Store", False),
+        ("submit", "from .store import Store", False),
         ("_node", "def f():\n    from batchwright.store import Store", False),
         ("_node", "def f():\n    import pyarrow", False),
         ("_node", "def f():\n    import cloudpickle", True),
