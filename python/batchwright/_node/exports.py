@@ -59,7 +59,7 @@ def _inside(value: object) -> Iterable[object]:
         yield from value.args
         yield from value.keywords.values()
     elif isinstance(value, staticmethod | classmethod):
-        yield value.__func__
+        yield value.__func__  # pyright: ignore[reportUnknownMemberType]
     elif isinstance(value, type):
         # Classes of modules are shared with all code; those that came along are not.
         if not _is_importable(value):

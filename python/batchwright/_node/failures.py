@@ -75,10 +75,19 @@ def traceback_of(error: BaseException) -> str:
 
 
 def _beyond_own(frames: TracebackType | None) -> TracebackType | None:
+    # In the owner's process the caller's frames come before those of this package.
     beyond = frames
-    while beyond is not None and beyond.tb_frame.f_code.co_filename.startswith(_HERE):
+    while beyond is not None and not _is_own(beyond):
+        beyond = beyond.tb_next
+    if beyond is None:
+        return frames
+    while beyond is not None and _is_own(beyond):
         beyond = beyond.tb_next
     return beyond
+
+
+def _is_own(frame: TracebackType) -> bool:
+    return frame.tb_frame.f_code.co_filename.startswith(_HERE)
 
 
 def _shortened(text: str, limit: int) -> str:

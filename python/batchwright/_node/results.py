@@ -8,7 +8,8 @@ import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Buffer
+    Data = bytes | memoryview
+    """What a pickler writes."""
 
 PROTOCOL = 5
 _SCALARS = frozenset({type(None), bool, int, float, str, bytes})
@@ -49,7 +50,7 @@ def dump(value: Any) -> bytes:
         return pickle.dumps(value, PROTOCOL)
     import cloudpickle  # (takes longer to import than most jobs run)
 
-    return cloudpickle.dumps(value, PROTOCOL)
+    return cloudpickle.dumps(value, PROTOCOL)  # pyright: ignore[reportUnknownMemberType]
 
 
 class ResultFile:
@@ -94,7 +95,7 @@ class ResultFile:
         import cloudpickle  # (takes longer to import than most jobs run)
 
         sink = _Sink(self, self._inline)
-        cloudpickle.Pickler(sink, PROTOCOL).dump(value)
+        cloudpickle.Pickler(sink, PROTOCOL).dump(value)  # pyright: ignore[reportUnknownMemberType]
         return sink.finish()
 
     @property
@@ -102,7 +103,7 @@ class ResultFile:
         """Where the next byte goes."""
         return self._end
 
-    def append(self, data: Buffer) -> None:
+    def append(self, data: Data) -> None:
         """Write at the end, whole."""
         if self._is_dead:
             raise StorageError(f"`{self._path}` failed before and is not written again")
@@ -143,7 +144,7 @@ class _Sink:
         self._crc32 = 0
         self._offset = -1
 
-    def write(self, data: Buffer) -> int:
+    def write(self, data: Data) -> int:
         size = memoryview(data).nbytes
         self._length += size
         if self._offset < 0 and self._length <= self._limit:
@@ -157,7 +158,7 @@ class _Sink:
         self._pass_on(data)
         return size
 
-    def _pass_on(self, data: Buffer) -> None:
+    def _pass_on(self, data: Data) -> None:
         self._crc32 = zlib.crc32(data, self._crc32)
         self._file.append(data)
 

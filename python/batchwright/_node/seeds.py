@@ -9,7 +9,7 @@ from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from importlib.abc import Loader
     from types import ModuleType
 
@@ -109,7 +109,7 @@ class _SeedingLoader:
 
 
 @contextmanager
-def restored() -> Iterator[None]:
+def restored() -> Generator[None]:
     """Put the states of the global generators back afterwards, for runs in the owner's process."""
     numpy, torch = sys.modules.get("numpy.random"), sys.modules.get("torch")
     plain = random.getstate()

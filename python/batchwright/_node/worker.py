@@ -164,9 +164,13 @@ def _c_flush() -> Any:
 
         flush = ctypes.CDLL(None).fflush
     except (ImportError, OSError, AttributeError):
-        return lambda _stream: None  # pyright: ignore[reportUnknownLambdaType]
+        return _flush_nothing
     flush(None)
     return flush
+
+
+def _flush_nothing(_stream: None) -> None:
+    return
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -126,7 +126,7 @@ struct Files<'a> {
 
 fn run_task(
     options: &Options,
-    clock: &SystemClock,
+    clock: &dyn Clock,
     started: f64,
     files: &Files<'_>,
     collection: &Collection<'_>,

@@ -1,4 +1,5 @@
 //! Jobs that succeed, fail and crash, as one executor reports them.
+#![allow(clippy::disallowed_methods, reason = "tests look at the disk themselves")]
 
 mod run_support;
 
@@ -18,7 +19,7 @@ fn results_come_back_in_one_run_file() {
     assert_eq!((closed.cause, closed.message.as_str()), (None, ""));
 }
 
-const CRASHES: &str = r#"
+const CRASHES: &str = r"
 import os, signal, sys, time
 def fun(x):
     if x == 3: os.kill(os.getpid(), signal.SIGKILL)
@@ -26,7 +27,7 @@ def fun(x):
     if x == 8: time.sleep(60)
     return x
 rows = [(i,) for i in range(1, 11)]
-"#;
+";
 
 #[test]
 fn crashes_cost_only_their_own_jobs() {
@@ -118,14 +119,14 @@ fn a_long_job_holds_up_no_other() {
 
 #[test]
 fn seeds_depend_on_the_job_alone() {
-    let script = r#"
+    let script = r"
 import random
 def fun(x):
     first = random.random()
     import numpy
     return first, float(numpy.random.random())
 rows = [(i,) for i in range(6)]
-"#;
+";
     let random = |parallel: u32, worn: Option<u32>| {
         let case = case(script, |limits| {
             limits.parallel = parallel;
@@ -141,7 +142,7 @@ rows = [(i,) for i in range(6)]
 
 #[test]
 fn memory_and_time_are_measured_per_job() {
-    let script = r#"
+    let script = r"
 import time
 def fun(x):
     if x == 1:
@@ -151,7 +152,7 @@ def fun(x):
         end = time.process_time() + 0.3
         while time.process_time() < end: pass
 rows = [(0,), (1,), (2,), (3,)]
-"#;
+";
     let ran = case(script, |_| {}).ran();
     let peak = |job: u32| ran.ended[&job].peak_kib / 1024;
     assert!(peak(2) >= 300, "{}", peak(2));

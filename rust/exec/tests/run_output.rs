@@ -1,4 +1,5 @@
 //! What jobs print, and whose log it is in.
+#![allow(clippy::disallowed_methods, reason = "tests look at the disk themselves")]
 
 mod run_support;
 

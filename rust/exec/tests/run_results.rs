@@ -41,13 +41,13 @@ rows = [(i,) for i in range(1, 5)]
 
 #[test]
 fn objects_of_main_come_back() {
-    let script = r#"
+    let script = r"
 class Point:
     def __init__(self, x): self.x = x
 def fun(x):
     return Point(x)
 rows = [(7,)]
-"#;
+";
     let case = case(script, |_| {});
     let ran = case.ran();
     assert_eq!(case.evaluate(&ran.ended[&1], "(r.x, type(r).__name__)"), "(7, 'Point')");

@@ -198,6 +198,6 @@ fn inspect_prints_json_lines() {
         assert!(output.status.success());
         let lines = String::from_utf8(output.stdout).unwrap();
         let parsed = lines.lines().map(serde_json::from_str::<serde_json::Value>);
-        assert!(parsed.filter(Result::is_ok).count() >= 7, "{lines}");
+        assert!(parsed.flatten().count() >= 7, "{lines}");
     }
 }

@@ -32,6 +32,8 @@ const STORAGE_PAUSE: f64 = 5.0;
 const CLOSED_GRACE: f64 = 1.0;
 /// With jobs shorter than this on average, answers are read in batches.
 const SHORT_JOB: f64 = 1e-3;
+/// So long they gather, a part of the work that is in hand then.
+const NAP: Duration = Duration::from_millis(1);
 
 /// What the loop works with.
 pub(crate) struct Tools<'a> {
@@ -174,8 +176,8 @@ impl<'a> Board<'a> {
         if ready[signals..].contains(&true) {
             let ended_before = self.pace.ended();
             self.hear_workers();
-            if self.pace.ended() > ended_before && self.pace.mean() < SHORT_JOB {
-                std::thread::sleep(self.pace.nap());
+            if self.pace.ended() > ended_before && self.pace.recent() < SHORT_JOB {
+                std::thread::sleep(NAP);
             }
         }
     }
@@ -601,9 +603,9 @@ impl<'a> Board<'a> {
 
     /// A sign of life, and a look at whether the owner or a later run wants this one to end.
     fn beat(&mut self, now: f64) {
-        let jitter = 0.8 + 0.4 * (f64::from(self.report.id().run + std::process::id()) % 1.0);
-        let jitter = jitter + (now % 1.0) * 0.4 - 0.2;
-        self.next_beat = now + self.tools.beat * jitter.clamp(0.8, 1.2);
+        // Executors that began together shall not write together for ever.
+        let jitter = 0.8 + 0.4 * f64::from(self.tools.clock.now() as u16) / 65536.0;
+        self.next_beat = now + self.tools.beat * jitter;
         self.report.beat();
         self.log.sync();
         self.flush();
@@ -618,16 +620,13 @@ impl<'a> Board<'a> {
         let runs = claim::runs_of_task(self.tools.fs, self.tools.layout, id.chunk, id.task)?;
         let Some(&(run, _)) = runs.iter().find(|(run, _)| *run > id.run) else { return Ok(()) };
         let later = batchwright_core::layout::RunId { run, ..id };
-        match claim::void_at(self.tools.fs, self.tools.layout, later)? {
-            Some(void) => {
-                let message = format!("taken back by {}: {}", void.by, void.reason);
-                self.stop_jobs(Stop { running: None, closed: Some(Cause::Killed), message }, 0.0);
-            }
-            None => {
-                let message = "superseded".to_owned();
-                self.stop = Some(Stop { running: None, closed: None, message });
-                (0..self.workers.len()).for_each(|at| self.take_all_back(at));
-            }
+        if let Some(void) = claim::void_at(self.tools.fs, self.tools.layout, later)? {
+            let message = format!("taken back by {}: {}", void.by, void.reason);
+            self.stop_jobs(Stop { running: None, closed: Some(Cause::Killed), message }, 0.0);
+        } else {
+            let message = "superseded".to_owned();
+            self.stop = Some(Stop { running: None, closed: None, message });
+            (0..self.workers.len()).for_each(|at| self.take_all_back(at));
         }
         Ok(())
     }

@@ -139,13 +139,12 @@ pub(crate) fn void_at(fs: &dyn Fs, layout: &Layout, id: RunId) -> Result<Option<
         let bytes = fs.tail(&path, 0)?;
         match first_record(&bytes) {
             Ok(Some(Record::Void(void))) => return Ok(Some(void)),
-            Ok(Some(_)) => return Ok(None),
             Ok(None) if waited < BEING_WRITTEN => {
                 std::thread::sleep(Duration::from_millis(100));
                 waited += Duration::from_millis(100);
             }
-            // Whoever took the name died at once; the run is taken all the same.
-            Ok(None) | Err(_) => return Ok(None),
+            // A claim; or whoever took the name died at once, and the run is taken all the same.
+            _ => return Ok(None),
         }
     }
 }
@@ -175,10 +174,11 @@ pub(crate) fn ended_before(fs: &dyn Fs, layout: &Layout, id: RunId) -> Result<Ha
 fn collect_ended(bytes: &[u8], ended: &mut HashSet<u32>) {
     let Ok(id) = frame::read_file_header(bytes, Content::Run) else { return };
     for frame in frame::scan(id, &bytes[frame::FILE_HEADER..], Position::START).frames {
-        if let Ok(Record::End(end)) = Record::read(&frame) {
-            if by_its_own_doing(end.cause) {
+        match Record::read(&frame) {
+            Ok(Record::End(end)) if by_its_own_doing(end.cause) => {
                 ended.insert(end.job);
             }
+            _ => {}
         }
     }
 }

@@ -378,7 +378,8 @@ mod tests {
 
     #[test]
     fn head_and_tail_are_kept() {
-        let text: String = (0..100).map(|i| format!("{i:03}\n")).collect();
+        let lines: Vec<String> = (0..100).map(|i| format!("{i:03}\n")).collect();
+        let text = lines.concat();
         let found = printed(&[text.as_bytes()], 16, &[1]);
         let kept = "000\n001\n\n[batchwright: 384 bytes cut by log_limit]\n098\n099\n";
         assert_eq!(found, [(1, kept.to_owned())]);

@@ -1,8 +1,6 @@
 //! How long the chunk's jobs take, and what follows: how many to hand out ahead, and which no
 //! longer fit.
 
-use std::time::Duration;
-
 use batchwright_core::clock::Micros;
 
 /// Seconds of work that a worker holds ahead of need, and the most jobs.
@@ -10,7 +8,6 @@ const AHEAD: f64 = 0.01;
 const MOST_AHEAD: usize = 256;
 /// What a job costs besides its own time.
 const OVERHEAD: f64 = 20e-6;
-const LONGEST_NAP: f64 = 1e-3;
 
 #[derive(Default)]
 pub(crate) struct Pace {
@@ -37,7 +34,8 @@ impl Pace {
         self.ended
     }
 
-    pub(crate) fn mean(&self) -> f64 {
+    /// Seconds that jobs took of late.
+    pub(crate) fn recent(&self) -> f64 {
         self.recent
     }
 
@@ -47,11 +45,6 @@ impl Pace {
             return 2;
         }
         ((AHEAD / (self.recent + OVERHEAD)) as usize).clamp(1, MOST_AHEAD) + 1
-    }
-
-    /// While short jobs are in hand, answers may gather for so long.
-    pub(crate) fn nap(&self) -> Duration {
-        Duration::from_secs_f64((AHEAD / 10.0).min(LONGEST_NAP))
     }
 
     /// Seconds that few jobs exceed; 0 before any has ended.

@@ -1,8 +1,6 @@
 //! The run's journal: records are kept in memory until a sync has made them durable, and are
 //! written again to a next segment if one fails.
 
-use std::path::PathBuf;
-
 use batchwright_core::clock::Clock;
 use batchwright_core::frame::{FrameReader, FrameWriter, Position};
 use batchwright_core::fs::{Fs, JournalFile, Published};
@@ -37,7 +35,7 @@ pub(crate) struct Report<'a> {
     layout: &'a Layout,
     id: RunId,
     claim: Claim,
-    segment: u32,
+    next_segment: u32,
     file: Box<dyn JournalFile>,
     writer: FrameWriter,
     /// Frames that are not durable; they begin at `durable` in the file.
@@ -66,7 +64,7 @@ impl<'a> Report<'a> {
             layout,
             id: won.id,
             claim: won.claim,
-            segment: 0,
+            next_segment: 1,
             file,
             durable: Position { offset: won.end, seq: won.writer.seq() },
             writer: won.writer,
@@ -80,10 +78,6 @@ impl<'a> Report<'a> {
 
     pub(crate) fn id(&self) -> RunId {
         self.id
-    }
-
-    pub(crate) fn path(&self) -> PathBuf {
-        self.layout.run(self.id, self.segment)
     }
 
     pub(crate) fn record(&mut self, record: &Record<'_>) {
@@ -198,21 +192,22 @@ impl<'a> Report<'a> {
         if !due {
             return;
         }
-        // A number whose publishing failed may nevertheless be taken.
-        self.segment += 1;
-        let path = self.path();
+        let path = self.layout.run(self.id, self.next_segment);
         let (mut bytes, mut writer) = claim::first_bytes(&self.claim);
         self.frame_again(&mut writer, &mut bytes);
         let end = bytes.len() as u64;
         let opened = match self.fs.publish(&path, &bytes) {
             Ok(Published::Won) => self.fs.append(&path, end),
             Ok(Published::Lost) => {
+                // An earlier try was told that it had failed, and had not.
+                self.next_segment += 1;
                 Err(Error::new(ErrorKind::Exists, "the segment is taken").at(&path))
             }
             Err(error) => Err(error),
         };
         match opened {
             Ok(file) => {
+                self.next_segment += 1;
                 self.file = file;
                 self.writer = writer;
                 self.broken = None;

@@ -126,7 +126,7 @@ impl Worker {
     }
 
     fn introduce(&self, launch: &Launch<'_>, marker: Marker, is_first: bool) -> io::Result<()> {
-        let marker: String = marker.iter().map(|b| format!("{b:02x}")).collect();
+        let marker = format!("{:032x}", u128::from_be_bytes(marker));
         let init = json!({
             "collection": launch.collection,
             "header": launch.header,
