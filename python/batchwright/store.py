@@ -5,6 +5,8 @@ Verbs get at all three through `Registry.store`; nothing else touches the extens
 
 from __future__ import annotations
 
+import json
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -117,7 +119,7 @@ def request_on_host(
 
 def listed_on_host(path: Path) -> list[dict[str, Any]]:
     """Give the chunks that this host queues or runs for a registry."""
-    return _core.host_listing(str(path))
+    return [json.loads(entry) for entry in _core.host_listing(str(path))]
 
 
 def host_name() -> str:

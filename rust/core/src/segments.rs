@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::pickle::{self, OutOfRange, Plain};
 
 /// Columns that only tables show: the texts of a pickled column's values.
-pub const TEXT_SUFFIX: &str = "\0text";
+pub const TEXT_SUFFIX: &str = "\x1ftext";
 
 /// One definition call's parameters in memory.
 #[derive(Debug)]
