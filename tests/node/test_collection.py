@@ -176,3 +176,21 @@ def test_seeds_wrap(registry: Registry) -> None:
     assert job_seed(1, 1) == 2
     assert job_seed(2**31 - 1, 1) == 1
     assert job_seed(2**31 - 2, 1) == 2**31 - 1
+
+
+def test_large_arrays_are_shared_and_cannot_be_written(registry: Registry) -> None:
+    numpy = pytest.importorskip("numpy")
+    code = """
+def fun(x, big, small):
+    small[0] += 1
+    return big, float(small[0])
+"""
+    more = {"big": numpy.zeros(1_000_000), "small": numpy.zeros(10)}
+    collection = registry.collection(by_value(code), more_args=more)
+    collection.prepare()
+    first, small = run(collection, 1)
+    second, again = run(collection, 2)
+    assert (small, again) == (1.0, 1.0)
+    assert numpy.shares_memory(first, second)
+    with pytest.raises(ValueError, match="read-only"):
+        first[0] = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .objects import Fresh
+from .objects import FreshArguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,7 +40,7 @@ class MapCall:
     def __init__(self, spec: Mapping[str, Any], objects: Objects) -> None:
         self._fun: Callable[..., Any] = objects.load(spec["fun"])
         more: str | None = spec.get("more_args")
-        self._more = Fresh(objects.read(more)) if more else None
+        self._more = FreshArguments(objects.read(more)) if more else None
         self._names: list[str] = list(spec["names"])
         self._positional: int = spec.get("positional", 0)
         pickled: list[bool] = spec.get("pickled") or []

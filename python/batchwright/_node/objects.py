@@ -11,6 +11,9 @@ from typing import Any
 PATIENCE = 30.0
 """Seconds for which a file is waited for that the file system does not show yet."""
 
+_LARGE = 1 << 18
+"""Bytes from which on a buffer is shared rather than copied for each job."""
+
 _CACHE = 1 << 28
 """Bytes of files that are kept in memory."""
 
@@ -31,13 +34,39 @@ def is_shareable(value: object) -> bool:
 
 
 class Fresh:
-    """A pickled value, of which each job gets a copy of its own."""
+    """A pickled value, of which each job gets a copy of its own.
+
+    Large buffers, such as arrays have, are shared between the copies and cannot be written.
+    """
 
     def __init__(self, pickled: bytes) -> None:
-        self._pickled = pickled
         self._value: Any = pickle.loads(pickled)
-        self.is_shared = is_shareable(self._value)
-        self._is_unused = True
+        self._is_shared = self._may_be_shared()
+        self._pickled = b""
+        self._buffers: list[memoryview] = []
+        if not self._is_shared:
+            self._pickled = pickled if len(pickled) < _LARGE else self._apart()
+
+    def _may_be_shared(self) -> bool:
+        return is_shareable(self._value)
+
+    def _apart(self) -> bytes:
+        """Pickle once more, with the large buffers left out."""
+        import cloudpickle  # (takes longer to import than most jobs run)
+
+        buffers = self._buffers
+
+        def is_inside(buffer: pickle.PickleBuffer) -> bool:
+            try:
+                raw = buffer.raw()
+            except BufferError:
+                return True
+            if raw.nbytes < _LARGE:
+                return True
+            buffers.append(raw.toreadonly())
+            return False
+
+        return cloudpickle.dumps(self._value, 5, is_inside)  # pyright: ignore
 
     @property
     def value(self) -> Any:
@@ -46,12 +75,16 @@ class Fresh:
 
     def get(self) -> Any:
         """Give a value that no other job has."""
-        if self.is_shared:
+        if self._is_shared:
             return self._value
-        if self._is_unused:
-            self._is_unused = False
-            return self._value
-        return pickle.loads(self._pickled)
+        return pickle.loads(self._pickled, buffers=self._buffers)
+
+
+class FreshArguments(Fresh):
+    """The same for keyword arguments: the dict itself is never handed on."""
+
+    def _may_be_shared(self) -> bool:
+        return all(map(is_shareable, self._value.values()))
 
 
 class Objects:

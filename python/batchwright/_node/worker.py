@@ -62,6 +62,7 @@ class Worker:
         header = json.loads(os.pread(self._file, length, offset))
         # A job may redirect or close its standard output; ends of jobs still have to get through.
         self._output = os.dup(1)
+        self._pid = os.getpid()
         self._marker = bytes.fromhex(init["marker"])
         self._is_first: bool = init["first"]
         self._seeder = Seeder()
@@ -120,6 +121,9 @@ class Worker:
         meter.begin()
         started = time.time_ns()
         kind, body = self._attempt(job_id, attempt, call, parameters)
+        if os.getpid() != self._pid:
+            # The job forked, and this is the child that came back: it has nothing to answer.
+            os._exit(0)
         ended = time.time_ns()
         elapsed = ended - started
         peak, cpu = meter.end(elapsed)

@@ -24,8 +24,12 @@ const TIMEOUT_GRACE: f64 = 0.5;
 const STOP_GRACE: f64 = 2.0;
 /// How long workers without a job may take to end.
 const LEAVE_GRACE: f64 = 5.0;
+/// The same where one of them has a hook to run.
+const HOOK_GRACE: f64 = 600.0;
 /// Workers that ended in a row before any of their jobs did.
-const MOST_FRUITLESS: u32 = 3;
+const MOST_FRUITLESS: u32 = 5;
+/// Seconds after which another process is tried.
+const START_PAUSE: f64 = 1.0;
 /// A result that could not be stored is made once more, after so many seconds.
 const STORAGE_PAUSE: f64 = 5.0;
 /// A worker that has closed its pipe and lives on is killed.
@@ -46,6 +50,8 @@ pub(crate) struct Tools<'a> {
     pub(crate) file: &'a [u8],
     /// Seconds between signs of life.
     pub(crate) beat: f64,
+    /// Something of the user's runs after the last job.
+    pub(crate) has_last_hook: bool,
     /// By `Clock::boottime`: no job runs longer.
     pub(crate) deadline: Option<f64>,
 }
@@ -85,6 +91,9 @@ pub(crate) struct Board<'a> {
     workers: Vec<Worker>,
     next_worker: u32,
     fruitless: u32,
+    next_start: f64,
+    /// Why no more workers are started.
+    setup_failure: Option<Vec<u8>>,
     report: Report<'a>,
     log: LogFile<'a>,
     oom: OomCounter,
@@ -123,6 +132,8 @@ impl<'a> Board<'a> {
             workers: Vec::new(),
             next_worker: 0,
             fruitless: 0,
+            next_start: 0.0,
+            setup_failure: None,
             report,
             log,
             oom: OomCounter::of_this_process(),
@@ -153,6 +164,15 @@ impl<'a> Board<'a> {
             self.listen(&mut ready);
         }
         self.finish()
+    }
+
+    /// Running jobs have been asked to end; a superseded run lets them go on.
+    fn is_stopping(&self) -> bool {
+        self.stop.as_ref().is_some_and(|stop| stop.closed.is_some())
+    }
+
+    fn is_past_deadline(&self) -> bool {
+        self.tools.deadline.is_some_and(|at| self.tools.clock.boottime() >= at)
     }
 
     fn is_over(&self) -> bool {
@@ -194,7 +214,7 @@ impl<'a> Board<'a> {
             if let Some(sentence) = &worker.sentence {
                 consider(sentence.kill_at);
             }
-            if let Some(at) = worker.closed_at {
+            if let (Some(at), None) = (worker.closed_at, &worker.sentence) {
                 consider(at + CLOSED_GRACE);
             }
             if worker.hand.is_empty() {
@@ -207,8 +227,11 @@ impl<'a> Board<'a> {
                 consider(worker.began + limit);
             }
         }
-        if let (Some(deadline), None) = (self.tools.deadline, &self.stop) {
+        if let (Some(deadline), false) = (self.tools.deadline, self.is_stopping()) {
             consider(now + (deadline - self.tools.clock.boottime()));
+        }
+        if self.next_start > now {
+            consider(self.next_start);
         }
         Duration::from_secs_f64((next - now).clamp(0.0, 60.0))
     }
@@ -273,6 +296,7 @@ impl<'a> Board<'a> {
         inbox.drain(..read);
         self.workers[at].inbox = inbox;
         if let Some(failure) = setup_failure {
+            self.workers[at].state = State::Leaving;
             self.setup_failed(&failure);
         }
     }
@@ -347,8 +371,16 @@ impl<'a> Board<'a> {
         }
     }
 
-    /// No worker can be set up: whatever did not end, ends as that.
+    /// A worker could not be set up: those that could go on alone, and without any, whatever
+    /// did not end ends as that.
     fn setup_failed(&mut self, failure: &[u8]) {
+        self.setup_failure = Some(failure.to_vec());
+        if !self.workers.iter().any(Worker::takes_jobs) {
+            self.end_all_as_setup(failure);
+        }
+    }
+
+    fn end_all_as_setup(&mut self, failure: &[u8]) {
         let mut left: Vec<usize> = self.queue.drain(..).collect();
         left.extend(self.delayed.drain(..).map(|(row, _)| row));
         let mut workers = std::mem::take(&mut self.workers);
@@ -476,9 +508,7 @@ impl<'a> Board<'a> {
     fn keep_deadlines(&mut self) {
         let now = self.now();
         self.keep_workers_deadlines(now);
-        if self.stop.is_none()
-            && self.tools.deadline.is_some_and(|at| self.tools.clock.boottime() >= at)
-        {
+        if !self.is_stopping() && self.is_past_deadline() {
             self.stop_jobs(walltime(), STOP_GRACE);
         }
         let (due, later) = self.delayed.iter().partition::<Vec<_>, _>(|&&(_, at)| at <= now);
@@ -652,13 +682,13 @@ impl<'a> Board<'a> {
         if !self.report.is_broken() {
             return None;
         }
-        let is_late = self.tools.deadline.is_some_and(|at| self.tools.clock.boottime() >= at);
         let is_stopped = self.stop.is_some() && self.workers.iter().all(|w| w.hand.is_empty());
         let hopeless = self.report.hopeless().is_some();
-        if !(is_late || is_stopped || hopeless) {
+        if !(self.is_past_deadline() || is_stopped || hopeless) || self.report.try_once_more() {
             return None;
         }
         children::end_all();
+        self.log.sync();
         Some(self.lost())
     }
 
@@ -700,6 +730,15 @@ impl<'a> Board<'a> {
     }
 
     fn start_workers(&mut self) {
+        if let Some(failure) = &self.setup_failure {
+            if !self.queue.is_empty() && !self.workers.iter().any(Worker::takes_jobs) {
+                self.end_all_as_setup(&failure.clone());
+            }
+            return;
+        }
+        if self.next_start > self.now() {
+            return;
+        }
         let busy = self.workers.iter().filter(|w| !w.hand.is_empty()).count();
         let useful = self.queue.len() + busy;
         let wanted = useful.min(self.tools.limits.parallel.max(1) as usize);
@@ -708,14 +747,23 @@ impl<'a> Board<'a> {
             let number = self.next_worker;
             match Worker::start(&self.launch, number, number == 0) {
                 Ok(worker) => self.workers.push(worker),
-                Err(error) => {
-                    let command = self.launch.command.join(" ");
-                    let message = format!("cannot start `{command}`: {error}");
-                    return self.setup_failed(&failure(&message, ""));
-                }
+                Err(error) => return self.not_started(&error),
             }
             self.next_worker += 1;
         }
+    }
+
+    fn not_started(&mut self, error: &std::io::Error) {
+        // Want of processes or memory may pass; a missing interpreter does not.
+        let may_pass = matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOMEM));
+        self.fruitless += 1;
+        if may_pass && self.fruitless < MOST_FRUITLESS {
+            self.next_start = self.now() + START_PAUSE;
+            return;
+        }
+        let command = self.launch.command.join(" ");
+        let message = format!("cannot start `{command}`: {error}");
+        self.setup_failed(&failure(&message, ""));
     }
 
     fn fill_hands(&mut self, depth: usize) {
@@ -742,7 +790,7 @@ impl<'a> Board<'a> {
         let (now, wall) = (self.tools.clock.monotonic(), self.tools.clock.now());
         let worker = &mut self.workers[at];
         // A worker that is gone takes nothing; it is met when it is reaped.
-        if !worker.send(row, job, &self.request).unwrap_or(false) {
+        if !worker.send(row, &self.request).unwrap_or(false) {
             return false;
         }
         if worker.hand.len() == 1 {
@@ -795,8 +843,8 @@ impl<'a> Board<'a> {
         self.report.record(&Record::Closed(closed));
         self.report.sync();
         while self.report.is_broken() {
-            let is_late = self.tools.deadline.is_some_and(|at| self.tools.clock.boottime() >= at);
-            if is_late || self.stop.is_some() || self.report.hopeless().is_some() {
+            let is_last = self.is_past_deadline() || self.stop.is_some();
+            if (is_last || self.report.hopeless().is_some()) && !self.report.try_once_more() {
                 return self.lost();
             }
             std::thread::sleep(Duration::from_millis(200));
@@ -831,14 +879,14 @@ impl<'a> Board<'a> {
                 worker.signal(libc::SIGKILL);
             }
         }
-        let until = self.now() + LEAVE_GRACE;
+        let until = self.now() + if self.tools.has_last_hook { HOOK_GRACE } else { LEAVE_GRACE };
         let mut ready = Vec::new();
-        while !self.workers.is_empty() && self.now() < until {
+        while !self.workers.is_empty() && self.now() < until && !self.is_past_deadline() {
             let mut descriptors: Vec<i32> = self.tools.signals.descriptors().collect();
             for worker in &self.workers {
                 descriptors.extend(worker.descriptors());
             }
-            let left = Duration::from_secs_f64((until - self.now()).max(0.0));
+            let left = Duration::from_secs_f64((until - self.now()).clamp(0.0, 1.0));
             children::wait(&descriptors, left, &mut ready);
             self.hear_signals();
             self.hear_workers();

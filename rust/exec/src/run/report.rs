@@ -162,6 +162,15 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// Tries the next segment now, before giving up; whether that helped.
+    pub(crate) fn try_once_more(&mut self) -> bool {
+        if let Some(broken) = &mut self.broken {
+            broken.next_try = 0.0;
+        }
+        self.sync();
+        self.broken.is_none()
+    }
+
     fn settle(&mut self, end: u64) {
         self.durable = Position { offset: end, seq: self.writer.seq() };
         self.frames.clear();

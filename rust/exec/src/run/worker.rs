@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use batchwright_core::clock::Micros;
-use batchwright_core::collection::Row;
 use batchwright_core::fs::fill_random;
 use batchwright_core::layout::{Layout, RunId};
 use batchwright_core::run::Cause;
@@ -139,14 +138,13 @@ impl Worker {
     }
 
     /// Sends a row's request; false where the worker has to catch up first.
-    pub(crate) fn send(&mut self, row: usize, job: &Row<'_>, request: &[u8]) -> io::Result<bool> {
+    pub(crate) fn send(&mut self, row: usize, request: &[u8]) -> io::Result<bool> {
         match children::send(&self.requests, request) {
             Ok(()) => {}
             Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock) => return Ok(false),
             Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => return Ok(false),
             Err(e) => return Err(e),
         }
-        debug_assert!(job.job > 0, "job ids count from 1");
         self.hand.push_back(row);
         self.handed += 1;
         Ok(true)
