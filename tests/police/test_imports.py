@@ -15,7 +15,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "python" / "batchwright"
 
 # The wrappers of the extension. All others work with what these give out.
-IMPORT_CORE = {"ids", "store", "_node"}
+IMPORT_CORE = {"chunking", "ids", "store", "_node"}
 
 # Classes of the owner's side that hold the registry, and who may name them at run time: the
 # package, what creates registries, and the command line. Verbs get one as an argument.
