@@ -30,6 +30,13 @@ def test_a_job_that_was_not_started_has_no_log(printed: bw.Registry) -> None:
         printed.get_log(4)
 
 
+def test_a_job_that_printed_nothing_has_an_empty_log(registry: bw.Registry) -> None:
+    registry.cluster_functions = bw.Interactive()
+    registry.batch_map(abs, [1])
+    registry.submit_jobs()
+    assert registry.get_log(1) == []
+
+
 def test_off_a_terminal_a_log_is_printed(
     printed: bw.Registry, capsys: pytest.CaptureFixture[str]
 ) -> None:

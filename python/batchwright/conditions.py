@@ -62,7 +62,8 @@ class Condition:
         try:
             root = ast.parse(source, mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            column = getattr(error, "offset", None) or 1
+            # Where the text ends too early, Python's offset is 0.
+            column = getattr(error, "offset", 1) or len(source) + 1
             why = getattr(error, "msg", None) or str(error)
             raise DefinitionError(f"{source!r} at column {column}: {why}") from None
         condition = Condition(source, root)

@@ -51,9 +51,12 @@ def get_log(reg: Registry, id: IdsLike) -> list[str]:
     reg.store.update()
     job = single(reg.store, id)
     output = reg.store.core.log(job)
-    if output is None:
-        raise JobNotDoneError(f"job {job} has no log: it has not been started; see explain({job})")
-    return _lines(output)
+    if output is not None:
+        return _lines(output)
+    if reg.store.core.where("started", JobIds([job]).core, None):
+        # It had nothing to say.
+        return []
+    raise JobNotDoneError(f"job {job} has no log: it has not been started; see explain({job})")
 
 
 def show_log(reg: Registry, id: IdsLike) -> None:
