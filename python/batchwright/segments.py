@@ -40,14 +40,16 @@ class Parameter:
     """One parameter of the jobs of a segment."""
 
     shown: pa.Array
-    """The values; for pickled ones the text of each."""
+    """The values; for pickled ones the text of each, or floats where ints and floats mix."""
     pickles: pa.Array | None
     """How the core holds them, if they are pickled."""
 
     @property
     def is_text(self) -> bool:
-        """Whether `shown` holds texts in place of the values."""
-        return self.pickles is not None
+        """Whether `shown` holds texts in place of the values, not numbers equal to them."""
+        import pyarrow as pa
+
+        return self.pickles is not None and not pa.types.is_floating(self.shown.type)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ def get_job_table(reg: Registry, ids: IdsLike = None) -> pa.Table:
     --------
     >>> import batchwright as bw
     >>> reg = bw.make_registry(file_dir=None, make_default=False)
-    >>> ids = reg.batch_map(lambda x, y: x + y, x=[1, 2], y=[0.5, 1])
+    >>> ids = reg.batch_map(lambda x, y: x + y, x=[1, 2], y=[0.5, 1.0])
     >>> reg.get_job_table().select(["job_id", "state", "job_pars"]).to_pylist()[0]
     {'job_id': 1, 'state': 'defined', 'job_pars': {'x': 1, 'y': 0.5}}
     """
