@@ -229,6 +229,9 @@ class Store:
     # -- results, failures, logs
     def results(self, ids: NDArray[np.int64]) -> ResultReader:
         """Results in the order given; all must be done (`JobNotDoneError`)."""
+    def result_table(self, ids: NDArray[np.int64]) -> ArrowTable | None:
+        """Plain results as columns, unpickling nothing: dicts of scalars by key, other scalars
+        as `result`. None if a result is anything else or the types of a column disagree."""
     def failures(self, ids: IdSet) -> ArrowTable:
         """`job_id, terminated: bool, error: bool, message: text or null` (whole, with its
         traceback).

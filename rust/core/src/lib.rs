@@ -24,6 +24,7 @@ pub mod run;
 #[cfg(feature = "arrow")]
 pub mod segments;
 pub mod tables;
+pub mod unpickle;
 
 pub use error::{Error, ErrorKind, Result};
 

@@ -442,6 +442,17 @@ impl Store {
         Ok(ResultReader(Mutex::new(reader)))
     }
 
+    fn result_table(
+        &self,
+        py: Python<'_>,
+        ids: PyReadonlyArray1<'_, i64>,
+    ) -> PyResult<Option<ArrowTable>> {
+        let ids = to_vec(&ids)?;
+        let batch =
+            enter(py, |interrupt| self.registry.result_table(&ids, &|| interrupt.is_set()))?;
+        Ok(batch.map(table))
+    }
+
     fn failures(&self, py: Python<'_>, ids: &IdSet) -> PyResult<ArrowTable> {
         enter(py, |_| Ok::<_, Error>(table(failure_table(&self.registry.endings(&ids.0)?))))
     }

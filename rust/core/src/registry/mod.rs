@@ -12,6 +12,8 @@ mod maintenance;
 pub mod ownership;
 mod requesting;
 #[cfg(feature = "arrow")]
+mod result_table;
+#[cfg(feature = "arrow")]
 mod submitting;
 mod writing;
 
