@@ -32,8 +32,7 @@ def find_conf_file() -> Path | None:
 
     Examples
     --------
-    >>> import importlib
-    import os
+    >>> import os
     >>> os.environ["BATCHWRIGHT_CONF"] = "/nowhere.toml"
     >>> find_conf_file()
     Traceback (most recent call last):
