@@ -5,7 +5,9 @@ import sys
 
 def _start() -> None:
     # A bare module with a path: importing importlib.util would cost as much as all the rest.
-    folder = sys.path.pop(0)
+    folder = __file__.rpartition("/")[0]
+    if folder in sys.path:
+        sys.path.remove(folder)
     package = type(sys)("_batchwright_node")
     package.__path__ = [folder]
     sys.modules[package.__name__] = package

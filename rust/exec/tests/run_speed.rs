@@ -19,11 +19,15 @@ fn seconds(case: &Case) -> f64 {
 #[test]
 #[ignore = "prints figures"]
 fn throughput() {
-    for parallel in [1, 2, 3] {
-        let case = case(TRIVIAL, |limits| limits.parallel = parallel);
-        let took = seconds(&case);
-        let rate = f64::from(case.jobs) / took;
-        println!("parallel {parallel}: {rate:.0} jobs/s, {took:.3} s in all");
+    let printing = TRIVIAL.replace("return x", "print('job', x)\n    return x");
+    let numpy = format!("import numpy\n{TRIVIAL}").replace("return x", "return float(numpy.pi)");
+    for (name, script) in [("trivial", TRIVIAL), ("printing", &printing), ("numpy", &numpy)] {
+        for parallel in [1, 2, 3] {
+            let case = case(script, |limits| limits.parallel = parallel);
+            let took = seconds(&case);
+            let rate = f64::from(case.jobs) / took;
+            println!("{name}, parallel {parallel}: {rate:.0} jobs/s, {took:.3} s in all");
+        }
     }
 }
 

@@ -292,6 +292,7 @@ mod tests {
         report.end(end(2));
         report.write();
         report.end(end(3));
+        report.file.sync().unwrap();
         report.fail(Error::new(ErrorKind::StorageFull, "full"));
         report.end(end(4));
         assert!(report.is_broken() && report.unsynced_ends() == 3);

@@ -251,7 +251,9 @@ fn read_segment(bytes: &[u8], log: &[u8], ran: &mut Ran, strict: Strict) {
                 ran.kinds.push("log");
                 for piece in pieces {
                     let (from, to) = (piece.offset, piece.offset + piece.length);
-                    let text = String::from_utf8_lossy(&log[from as usize..to as usize]);
+                    let text = String::from_utf8_lossy(
+                        log.get(from as usize..to as usize).unwrap_or_default(),
+                    );
                     ran.logs.entry(piece.job).or_default().push_str(&text);
                 }
             }
