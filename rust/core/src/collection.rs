@@ -165,8 +165,8 @@ pub struct Collection<'a> {
 
 impl<'a> Collection<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self, CollectionFault> {
-        let id = frame::read_file_header(bytes, Content::Collection)
-            .map_err(CollectionFault::Header)?;
+        let id =
+            frame::read_file_header(bytes, Content::Collection).map_err(CollectionFault::Header)?;
         let mut reader = FrameReader::new(id, &bytes[frame::FILE_HEADER..], Position::START);
         let first = reader.next_frame().ok_or(CollectionFault::Damaged(Position::START.offset))?;
         let header: Header = match first.kind {
@@ -177,8 +177,9 @@ impl<'a> Collection<'a> {
         let mut rows = Vec::with_capacity(header.jobs as usize);
         for frame in reader.by_ref() {
             match frame.kind {
-                ROWS => read_rows(&frame, &mut rows)
-                    .ok_or(CollectionFault::Damaged(frame.offset))?,
+                ROWS => {
+                    read_rows(&frame, &mut rows).ok_or(CollectionFault::Damaged(frame.offset))?
+                }
                 other if frame.must_understand() => return Err(CollectionFault::Newer(other)),
                 _ => {}
             }

@@ -147,12 +147,9 @@ impl<T: Value> Column<T> {
                 }
                 Piece::Same(_) => {}
                 Piece::Many(values) => {
-                    let rows = (start..end).filter(|row| {
-                        fits(values.get(row - start).copied().unwrap_or(self.blank))
-                    });
-                    bitmap
-                        .append(rows.map(|row| row as u32 + 1))
-                        .expect("pieces and rows ascend");
+                    let rows = (start..end)
+                        .filter(|row| fits(values.get(row - start).copied().unwrap_or(self.blank)));
+                    bitmap.append(rows.map(|row| row as u32 + 1)).expect("pieces and rows ascend");
                 }
             }
         }
@@ -216,8 +213,7 @@ fn take_piece<T: Value>(bytes: &mut &[u8]) -> Option<Vec<T>> {
 
 impl<T: Value> PartialEq for Column<T> {
     fn eq(&self, other: &Self) -> bool {
-        self.length == other.length
-            && (0..self.length).all(|row| self.get(row) == other.get(row))
+        self.length == other.length && (0..self.length).all(|row| self.get(row) == other.get(row))
     }
 }
 

@@ -59,8 +59,10 @@ impl Error {
         Self {
             kind,
             what: format!("cannot {doing} `{}`: {error}", path.display()),
-            hint: (kind == ErrorKind::StorageFull)
-                .then(|| "free space or quota, then call again; sweep_registry removes what no job needs".into()),
+            hint: (kind == ErrorKind::StorageFull).then(|| {
+                "free space or quota, then call again; sweep_registry removes what no job needs"
+                    .into()
+            }),
             path: Some(path.to_owned()),
             errno: error.raw_os_error(),
         }

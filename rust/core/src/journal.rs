@@ -186,8 +186,14 @@ pub enum Record {
     Adopt(Adopt),
     Continue(Continue),
     Beat(Micros),
-    Setting { name: String, value: Option<String> },
-    Exports { put: Vec<(String, String)>, remove: Vec<String> },
+    Setting {
+        name: String,
+        value: Option<String>,
+    },
+    Exports {
+        put: Vec<(String, String)>,
+        remove: Vec<String>,
+    },
     Define(Definition),
     Intent(Intent),
     Submitted(Submitted),
@@ -196,17 +202,40 @@ pub enum Record {
     GivenUp(GivenUp),
     News(News),
     Reset(IdSet),
-    Names { ids: Vec<u32>, names: Vec<Option<String>> },
-    Tagged { tag: String, ids: IdSet },
-    Untagged { tag: String, ids: IdSet },
+    Names {
+        ids: Vec<u32>,
+        names: Vec<Option<String>>,
+    },
+    Tagged {
+        tag: String,
+        ids: IdSet,
+    },
+    Untagged {
+        tag: String,
+        ids: IdSet,
+    },
     Cleared,
 }
 
 impl Record {
     /// What `inspect` calls it; its place is its kind in the frame.
     pub const KINDS: [&str; 16] = [
-        "adopt", "continue", "beat", "setting", "exports", "define", "intent", "submitted",
-        "taken_back", "given_up", "news", "reset", "names", "tagged", "untagged", "cleared",
+        "adopt",
+        "continue",
+        "beat",
+        "setting",
+        "exports",
+        "define",
+        "intent",
+        "submitted",
+        "taken_back",
+        "given_up",
+        "news",
+        "reset",
+        "names",
+        "tagged",
+        "untagged",
+        "cleared",
     ];
 
     pub fn write(&self, writer: &mut FrameWriter, out: &mut Vec<u8>) {

@@ -3,7 +3,8 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    Date32Type, DurationMicrosecondType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType,
+    Date32Type, DurationMicrosecondType, Float64Type, Int32Type, Int64Type,
+    TimestampMicrosecondType,
 };
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchReader};
 use arrow_ipc::reader::FileReader;
@@ -59,9 +60,11 @@ impl Segment {
     }
 
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self> {
-        let reader = FileReader::try_new(std::io::Cursor::new(bytes), None).map_err(|e| failed(&e))?;
+        let reader =
+            FileReader::try_new(std::io::Cursor::new(bytes), None).map_err(|e| failed(&e))?;
         let schema = RecordBatchReader::schema(&reader);
-        let batches = reader.collect::<std::result::Result<Vec<_>, ArrowError>>().map_err(|e| failed(&e))?;
+        let batches =
+            reader.collect::<std::result::Result<Vec<_>, ArrowError>>().map_err(|e| failed(&e))?;
         Self::new(schema, batches)
     }
 
@@ -74,7 +77,8 @@ impl Segment {
         };
         let values = self.parameters.iter().map(|index| plain(columns.column(*index), row));
         pickle::tuple(values).map_err(|OutOfRange(days)| {
-            let what = format!("day {days} after 1970 is beyond Python's datetime (years 1 to 9999)");
+            let what =
+                format!("day {days} after 1970 is beyond Python's datetime (years 1 to 9999)");
             Error::new(ErrorKind::Invalid, what).hint("give such times as text or numbers")
         })
     }
@@ -135,11 +139,19 @@ fn plain(column: &ArrayRef, row: usize) -> Plain<'_> {
         }
         DataType::List(_) => {
             let offsets = column.as_list::<i32>().value_offsets();
-            items(column.as_list::<i32>().values(), offsets[row] as usize, offsets[row + 1] as usize)
+            items(
+                column.as_list::<i32>().values(),
+                offsets[row] as usize,
+                offsets[row + 1] as usize,
+            )
         }
         DataType::LargeList(_) => {
             let offsets = column.as_list::<i64>().value_offsets();
-            items(column.as_list::<i64>().values(), offsets[row] as usize, offsets[row + 1] as usize)
+            items(
+                column.as_list::<i64>().values(),
+                offsets[row] as usize,
+                offsets[row + 1] as usize,
+            )
         }
         DataType::Dictionary(..) => {
             let dictionary = column.as_dictionary::<Int32Type>();

@@ -269,9 +269,9 @@ fn runs_of(tables: &Tables, ids: &IdSet) -> Vec<RunSegments> {
             }
         }
     }
-    let named = runs.into_iter().map(|((index, run), segments)| {
-        (tables.chunks[index as usize].run(run), segments)
-    });
+    let named = runs
+        .into_iter()
+        .map(|((index, run), segments)| (tables.chunks[index as usize].run(run), segments));
     named.filter(|(_, segments)| !segments.is_empty()).collect()
 }
 

@@ -306,9 +306,9 @@ impl Registry {
                 .filter(is_open)
                 .filter_map(|job| tables.chunk_of(job).map(|(index, _)| index))
                 .collect();
-            let named = tasks.into_iter().filter_map(|index| {
-                Some((task_id(tables, index)?, tables.unfinished_of(index)))
-            });
+            let named = tasks
+                .into_iter()
+                .filter_map(|index| Some((task_id(tables, index)?, tables.unfinished_of(index))));
             named.collect()
         })
     }

@@ -47,9 +47,8 @@ impl Registry {
 
     /// As never submitted. The jobs must not be on the system.
     pub fn reset(&self, ids: &IdSet) -> Result<()> {
-        let on_system = self.read(|tables| {
-            ids.iter().find(|job| tables.jobs.stage_of(*job).is_unfinished())
-        });
+        let on_system =
+            self.read(|tables| ids.iter().find(|job| tables.jobs.stage_of(*job).is_unfinished()));
         if let Some(job) = on_system {
             let what = format!("job {job} is on the system");
             return Err(Error::new(ErrorKind::JobsOnSystem, what).hint("kill_jobs first"));

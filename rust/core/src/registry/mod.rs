@@ -364,8 +364,10 @@ fn read_identity(fs: &dyn Fs, layout: &Layout) -> Result<IdentityFile> {
     let format: Format = serde_json::from_slice(&bytes).map_err(damaged)?;
     if format.format > FORMAT {
         let what = format!("`{}` has format {}", layout.root().display(), format.format);
-        return Err(Error::new(ErrorKind::Version, what)
-            .hint(format!("batchwright {} reads up to {FORMAT}; install a newer", crate::VERSION)));
+        return Err(Error::new(ErrorKind::Version, what).hint(format!(
+            "batchwright {} reads up to {FORMAT}; install a newer",
+            crate::VERSION
+        )));
     }
     serde_json::from_slice(&bytes).map_err(damaged)
 }

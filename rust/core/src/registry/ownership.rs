@@ -123,7 +123,6 @@ pub fn claim(fs: &dyn Fs, layout: &Layout, epoch: u64, owner: &Owner) -> Result<
 
 pub fn locked(owner: &Owner) -> Error {
     let what = format!("the registry is being written by {}", owner.describe());
-    Error::new(ErrorKind::Locked, what).hint(
-        "close it there, load it with writeable=False, or take it over with break_lock=True",
-    )
+    Error::new(ErrorKind::Locked, what)
+        .hint("close it there, load it with writeable=False, or take it over with break_lock=True")
 }

@@ -98,9 +98,9 @@ impl Registry {
 
     /// (definition, pickled parameters) of a job.
     pub fn parameters_of(&self, job: JobId) -> Result<(usize, Vec<u8>)> {
-        let (index, first) = self.read(|tables| definition_of(tables, job)).ok_or_else(|| {
-            Error::new(ErrorKind::UnknownJob, format!("there is no job {job}"))
-        })?;
+        let (index, first) = self
+            .read(|tables| definition_of(tables, job))
+            .ok_or_else(|| Error::new(ErrorKind::UnknownJob, format!("there is no job {job}")))?;
         Ok((index, self.segment(index)?.pickle_row((job - first) as usize)?))
     }
 
@@ -167,9 +167,8 @@ impl Registry {
         planned: &PlannedChunk<'_>,
     ) -> Result<Vec<u8>> {
         let hash = chunk.to_string();
-        let name = planned.jobs.first().and_then(|job| {
-            tables.texts.get(tables.jobs.name.get(row(*job)))
-        });
+        let name =
+            planned.jobs.first().and_then(|job| tables.texts.get(tables.jobs.name.get(row(*job))));
         let resources = plan.resources.get(planned.resources).map_or("{}", String::as_str);
         let header = Header {
             job_name: name.unwrap_or(&hash).to_owned(),
@@ -207,9 +206,8 @@ impl Registry {
         tables: &Tables,
         job: JobId,
     ) -> Result<(usize, JobId, JobId, Arc<Segment>)> {
-        let (index, first) = definition_of(tables, job).ok_or_else(|| {
-            Error::new(ErrorKind::UnknownJob, format!("there is no job {job}"))
-        })?;
+        let (index, first) = definition_of(tables, job)
+            .ok_or_else(|| Error::new(ErrorKind::UnknownJob, format!("there is no job {job}")))?;
         let last = first + tables.definitions[index].count - 1;
         let mut segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(segment) = segments.get(&index) {

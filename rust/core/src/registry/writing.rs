@@ -181,8 +181,10 @@ impl Registry {
             )
             .hint("load it with writeable=True")),
             Role::Lost(why) => Err(lost(why)),
-            Role::Closed => Err(Error::new(ErrorKind::ReadOnly, "the registry was closed")
-                .hint("load it again")),
+            Role::Closed => {
+                Err(Error::new(ErrorKind::ReadOnly, "the registry was closed")
+                    .hint("load it again"))
+            }
         }
     }
 
@@ -273,9 +275,8 @@ impl Registry {
             let journal = Layout::parse_numbered("journal", &name);
             let older = Layout::parse_numbered("snapshot", &name);
             // The epoch's first segment says what it adopted.
-            let old_journal = journal.is_some_and(|(e, s)| {
-                e < epoch || (e == epoch && s < segment && s > 0)
-            });
+            let old_journal =
+                journal.is_some_and(|(e, s)| e < epoch || (e == epoch && s < segment && s > 0));
             let old_snapshot = older.is_some_and(|found| found < (epoch, snapshot));
             if old_journal || old_snapshot {
                 self.fs.unlink(&self.layout.root().join(name))?;
