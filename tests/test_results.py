@@ -146,6 +146,12 @@ def test_dicts_of_scalars_become_columns(registry: bw.Registry) -> None:
     ]
 
 
+def test_none_among_dicts_is_a_row_of_nulls(registry: bw.Registry) -> None:
+    table = run(registry, same, [None, {"a": 1}, None]).reduce_results_table()
+    assert table.column_names == ["job_id", "a"]
+    assert table["a"].to_pylist() == [None, 1, None]
+
+
 def test_keys_that_a_result_lacks_are_null(registry: bw.Registry) -> None:
     table = run(registry, same, [{"a": 1}, {"b": 2.5, "a": 0.5}, {}]).reduce_results_table()
     assert table.to_pylist() == [

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
-from batchwright.columns import chunked, common_type
+from batchwright.columns import chunked, common_type, plain
 from batchwright.errors import DefinitionError, JobError, JobNotDoneError
 from batchwright.ids import IdsLike, JobIds, in_words, ordered, selected, single
 from batchwright.jobs import make_job
@@ -185,7 +185,7 @@ def reduce_results_table(
     chosen = selected(reg.store, ids, lambda: _done(reg))
     jobs = chosen.core.to_array()
     there = np.ones(len(jobs), dtype=bool) if missing_val is ... else _is_done(reg, jobs)
-    batches = [_Batch.of(values) for values in _applied(reg, jobs[there], fun) if values]
+    batches = _batches(reg, jobs[there], fun)
     absent = None if there.all() else missing_val
     columns = _result_columns(batches, absent)
     place = np.where(there, np.cumsum(there) - 1, there.sum())
@@ -382,6 +382,12 @@ class _Batch:
     """Whether they are dicts of scalars."""
 
     @staticmethod
+    def of_columns(table: pa.Table) -> _Batch:
+        is_rows = table.column_names != ["result"]
+        values = table.to_struct_array() if is_rows else table["result"]
+        return _Batch(plain(values), is_rows)
+
+    @staticmethod
     def of(values: list[Any]) -> _Batch:
         import pyarrow as pa
         from pyarrow import types as of
@@ -398,6 +404,22 @@ class _Batch:
             raise _untyped(str(error), kinds) from error
         is_rows = is_dicts and not any(of.is_nested(field.type) for field in array.type)
         return _Batch(array, is_rows)
+
+
+def _batches(
+    reg: Registry, jobs: NDArray[np.int64], fun: Callable[..., Any] | None
+) -> list[_Batch]:
+    """Give results as Arrow has them; plain ones are read by the core and never unpickled."""
+    import pyarrow as pa
+
+    if fun is None and len(jobs):
+        _ensure_done(reg, jobs)
+        found = reg.store.core.result_table(jobs)
+        table = None if found is None else pa.table(found)
+        # Beside others, the core's column `result` may be a key or stand for a None among dicts.
+        if table is not None and (table.num_columns == 1 or "result" not in table.column_names):
+            return [_Batch.of_columns(table)]
+    return [_Batch.of(values) for values in _applied(reg, jobs, fun) if values]
 
 
 def _result_columns(batches: Sequence[_Batch], missing_val: Any) -> dict[str, pa.ChunkedArray]:
