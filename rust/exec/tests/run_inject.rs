@@ -8,7 +8,8 @@ use std::process::Command;
 
 use run_support::{Case, case};
 
-const JOBS: &str = "def fun(x):\n    print('job', x)\n    return 'r' * (5000 if x % 5 == 0 else 10)\n\
+const JOBS: &str = "def fun(x):\n    print('job', x)\n    \
+                    return 'r' * (5000 if x % 5 == 0 else 10)\n\
                     rows = [(i,) for i in range(1, 21)]";
 
 fn run_with(case: &Case, inject: &str) -> std::process::Output {

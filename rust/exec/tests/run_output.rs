@@ -76,7 +76,7 @@ fn silent_jobs_make_no_log_file() {
 
 #[test]
 fn a_job_that_closes_its_output_still_ends() {
-    let script = "import os, sys\ndef fun(x):\n    if x == 1:\n        os.close(1); os.close(2)\n    \
+    let script = "import os, sys\ndef fun(x):\n    if x == 1: os.close(1); os.close(2)\n    \
                   return x\nrows = [(0,), (1,), (2,)]";
     let ran = case(script, |_| {}).ran();
     assert!(ran.ended.values().all(|e| e.cause.is_none()), "{:?}", ran.ended);

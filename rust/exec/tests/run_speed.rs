@@ -1,4 +1,5 @@
-//! Figures, printed and not judged: `cargo test --release --test run_speed -- --ignored --nocapture`.
+//! Figures, printed and not judged:
+//! `cargo test --release --test run_speed -- --ignored --nocapture`.
 #![allow(clippy::print_stdout, reason = "figures are for reading")]
 
 mod run_support;
