@@ -158,7 +158,7 @@ impl IdSet {
         py: Python<'py>,
         requested_schema: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyCapsule>> {
-        let field = Field::new("job_id", DataType::Int64, false);
+        let field = Field::new("job_id", DataType::Int64, true);
         let schema = std::sync::Arc::new(Schema::new(vec![field]));
         let batch = enter(py, |_| {
             let column: ArrayRef = std::sync::Arc::new(self.int64());

@@ -493,7 +493,7 @@ fn parameters(
 ) -> Result<ArrowTable, Error> {
     let segment = registry.segment(index)?;
     let first = registry.read(|tables| tables.definitions[index].first);
-    let mut fields = vec![Arc::new(Field::new("job_id", DataType::Int64, false))];
+    let mut fields = vec![Arc::new(Field::new("job_id", DataType::Int64, true))];
     fields.extend(segment.schema.fields().iter().cloned());
     let schema = Arc::new(Schema::new(fields));
     let mut batches = Vec::with_capacity(segment.batches.len());

@@ -285,7 +285,7 @@ impl Builders {
         ];
         let fields: Vec<Field> = columns
             .iter()
-            .map(|(name, array)| Field::new(*name, array.data_type().clone(), *name != "job_id"))
+            .map(|(name, array)| Field::new(*name, array.data_type().clone(), true))
             .collect();
         let arrays = columns.into_iter().map(|(_, array)| array).collect();
         RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
@@ -339,9 +339,9 @@ pub fn failure_table(endings: &[super::collecting::Ended]) -> RecordBatch {
         message.append_option(text);
     }
     let fields = vec![
-        Field::new("job_id", DataType::Int64, false),
-        Field::new("terminated", DataType::Boolean, false),
-        Field::new("error", DataType::Boolean, false),
+        Field::new("job_id", DataType::Int64, true),
+        Field::new("terminated", DataType::Boolean, true),
+        Field::new("error", DataType::Boolean, true),
         Field::new("message", DataType::Utf8, true),
     ];
     let columns: Vec<ArrayRef> = vec![
