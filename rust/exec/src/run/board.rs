@@ -44,6 +44,8 @@ const CLOSED_GRACE: f64 = 1.0;
 const SHORT_JOB: f64 = 1e-3;
 /// So long they gather, a part of the work that is in hand then.
 const NAP: Duration = Duration::from_millis(1);
+/// A job that runs so long is shown as running before it ends.
+const SHOWN_AFTER: f64 = 0.1;
 
 /// What the loop works with.
 pub(crate) struct Tools<'a> {
@@ -227,7 +229,7 @@ impl<'a> Board<'a> {
                 continue;
             }
             if !worker.start_is_recorded {
-                consider(worker.began + self.tools.limits.sync_interval.max(0.01));
+                consider(worker.began + SHOWN_AFTER);
             }
             if let (Some(limit), None) = (self.tools.limits.timeout, &worker.sentence) {
                 consider(worker.began + limit);

@@ -88,7 +88,7 @@ impl Run {
 
     fn store(&mut self, bytes: &[u8]) -> Result<Stored> {
         let path = self.layout.results(self.id, 0);
-        let file = open_own(&self.fs, &path, &mut self.results)?;
+        let file = open_own(self.fs, &path, &mut self.results)?;
         let offset = file.end();
         file.append(bytes)?;
         file.sync()?;
@@ -105,7 +105,7 @@ impl Run {
         if let Some(folder) = path.parent() {
             self.fs.make_folder(folder)?;
         }
-        let file = open_own(&self.fs, &path, &mut self.log)?;
+        let file = open_own(self.fs, &path, &mut self.log)?;
         let piece = LogPiece { job, offset: file.end(), length: output.len() as u64 };
         file.append(output)?;
         file.sync()?;
@@ -121,7 +121,7 @@ impl Run {
 
 /// The file under `path`, which this run makes when it first needs it.
 fn open_own<'a>(
-    fs: &RealFs,
+    fs: RealFs,
     path: &Path,
     file: &'a mut Option<Box<dyn JournalFile>>,
 ) -> Result<&'a mut Box<dyn JournalFile>> {

@@ -3,7 +3,7 @@
 use batchwright_core::run::Cause;
 
 use super::super::report::MOST_UNSYNCED;
-use super::{Board, CLOSED_GRACE, STOP_GRACE, TIMEOUT_GRACE, stopping};
+use super::{Board, CLOSED_GRACE, SHOWN_AFTER, STOP_GRACE, TIMEOUT_GRACE, stopping};
 
 impl Board<'_> {
     pub(super) fn keep_deadlines(&mut self) {
@@ -22,12 +22,14 @@ impl Board<'_> {
         if now >= self.next_beat {
             self.beat(now);
         }
+        if self.record_starts(|worker| now >= worker.began + SHOWN_AFTER) {
+            self.want_flush();
+        }
         let is_idle = self.queue.is_empty() && self.workers.iter().all(|w| w.hand.is_empty());
         let is_due = self.next_flush.is_some_and(|at| now >= at)
             || self.report.next_try().is_some_and(|at| now >= at)
             || (is_idle && !self.held.is_empty())
-            || self.report.unsynced() > MOST_UNSYNCED
-            || self.has_unrecorded_start(now);
+            || self.report.unsynced() > MOST_UNSYNCED;
         if is_due {
             self.flush();
         }
@@ -67,12 +69,5 @@ impl Board<'_> {
             let message = format!("it ran longer than its timeout of {limit} s");
             self.sentence(at, Some(Cause::Timeout), &message);
         }
-    }
-
-    pub(super) fn has_unrecorded_start(&self, now: f64) -> bool {
-        let interval = self.tools.limits.sync_interval.max(0.01);
-        self.workers.iter().any(|worker| {
-            !worker.hand.is_empty() && !worker.start_is_recorded && now >= worker.began + interval
-        })
     }
 }

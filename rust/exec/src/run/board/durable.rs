@@ -3,6 +3,7 @@
 use batchwright_core::layout::RunId;
 use batchwright_core::run::{Body, Cause, Record, Started};
 
+use super::super::worker::Worker;
 use super::super::{claim, say};
 use super::burial::failure;
 use super::{Board, Held, Stop};
@@ -19,17 +20,27 @@ impl Board<'_> {
         if !self.held.is_empty() {
             self.settle_held();
         }
+        self.record_starts(|_| true);
+        self.report.sync();
+    }
+
+    /// Says which of the running jobs that are `wanted` have started, if it is not yet said.
+    pub(super) fn record_starts(&mut self, wanted: impl Fn(&Worker) -> bool) -> bool {
         let mut started = Vec::new();
         for worker in &mut self.workers {
-            if let (Some(&row), false) = (worker.hand.front(), worker.start_is_recorded) {
+            if worker.start_is_recorded || !wanted(worker) {
+                continue;
+            }
+            if let Some(&row) = worker.hand.front() {
                 worker.start_is_recorded = true;
                 started.push(Started { job: self.rows[row].job, at: worker.began_at });
             }
         }
-        if !started.is_empty() {
-            self.report.record(&Record::Started(started));
+        if started.is_empty() {
+            return false;
         }
-        self.report.sync();
+        self.report.record(&Record::Started(started));
+        true
     }
 
     pub(super) fn settle_held(&mut self) {
