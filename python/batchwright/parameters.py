@@ -28,6 +28,7 @@ SHOWN = 200
 """Characters of a pickled value's `repr` that tables show."""
 PICKLED = {b"pickled": b"1"}
 _NoneType = type(None)
+_NUMBERS = {int, float, _NoneType}
 # Of the libraries that may not be installed: told by name, so that nothing is imported for it.
 _PANDAS_MISSING = frozenset({"NAType", "NaTType"})
 
@@ -79,12 +80,18 @@ def _columns(table: Any, what: str) -> dict[str, Any]:
         import pyarrow as pa
 
         arrow = pa.table(table)
-        return dict(zip(arrow.column_names, arrow.columns, strict=True))
+        return {name: arrow[name] for name in arrow.column_names if name not in _indexes(arrow)}
     if isinstance(table, Sequence) and all(
         isinstance(row, Mapping) for row in cast("Sequence[object]", table)
     ):
         return _from_rows(cast("Sequence[Mapping[str, Any]]", table), what)
     raise DefinitionError(f"{what} is {table!r:.200}: give a table or a mapping of columns")
+
+
+def _indexes(table: Any) -> set[str]:
+    """Give the columns in which a pandas index travels; it is no parameter."""
+    described = table.schema.pandas_metadata or {}
+    return {name for name in described.get("index_columns", ()) if isinstance(name, str)}
 
 
 def _from_rows(rows: Sequence[Mapping[str, Any]], what: str) -> dict[str, Any]:
@@ -411,7 +418,7 @@ def _target(type_: Any) -> Any:
         if is_it(type_):
             return target
     if of.is_timestamp(type_):
-        return pa.timestamp("us", type_.tz)
+        return pa.timestamp("us") if type_.tz is None else None
     if str(type_) in ("string_view", "binary_view"):
         return pa.string() if str(type_) == "string_view" else pa.binary()
     if of.is_list(type_) or of.is_large_list(type_) or of.is_fixed_size_list(type_):
@@ -474,20 +481,11 @@ def _arrow_type(kind: type, values: Sequence[Any]) -> Any:
 
 
 def _timestamp_type(values: Sequence[Any]) -> Any:
+    """Give the type of plain times; those with a zone are pickled, which keeps the zone's kind."""
     import pyarrow as pa
 
-    zones = {value.tzinfo for value in values if value is not None}
-    if len(zones) != 1 or any(value is not None and value.fold for value in values):
-        return None
-    (zone,) = zones
-    if zone is None:
-        return pa.timestamp("us")
-    if zone is datetime.UTC:
-        return pa.timestamp("us", "UTC")
-    key = getattr(zone, "key", None)
-    if type(zone).__name__ != "ZoneInfo" or key is None or key == "UTC":
-        return None
-    return pa.timestamp("us", key)
+    is_plain = not any(v is not None and (v.tzinfo is not None or v.fold) for v in values)
+    return pa.timestamp("us") if is_plain else None
 
 
 def _list_type(values: Sequence[Any]) -> Any:
@@ -553,7 +551,7 @@ def _from_pandas_scalar(value: Any) -> Any:
 
 
 def _pickled(store: Store, name: str, values: Sequence[Any]) -> tuple[Any, Any]:
-    """Pickle values, each distinct one once."""
+    """Pickle values, each distinct one once; give also what tables show."""
     import numpy as np
     import pyarrow as pa
 
@@ -572,7 +570,16 @@ def _pickled(store: Store, name: str, values: Sequence[Any]) -> tuple[Any, Any]:
     entries = [_entry(store, data) for data in by_bytes]
     indices = pa.array(np.array(codes, dtype=np.int32))
     pickles = pa.DictionaryArray.from_arrays(indices, pa.array(entries, pa.large_binary()))
+    if set(map(type, values)) <= _NUMBERS:
+        return pickles, pa.array([None if v is None else _as_float(v) for v in values])
     return pickles, pa.array(texts, pa.string()).take(indices)
+
+
+def _as_float(number: float) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        return float("inf") if number > 0 else float("-inf")
 
 
 def _shown(value: object) -> str:

@@ -86,6 +86,13 @@ def _sleep(value: object) -> object:
     return float(value)
 
 
+def _default_resources(value: object) -> object:
+    try:
+        return freeze(resources.parse(value))
+    except ConfigError as error:
+        raise ConfigError(f"`default_resources`: {error}") from None
+
+
 def _dump_sleep(value: object) -> object:
     return {"function": serialization.reference(value)} if callable(value) else value
 
@@ -162,7 +169,7 @@ KINDS: Mapping[str, Kind] = {
         _load_cluster_functions,
     ),
     "default_resources": Kind(
-        lambda value: freeze(resources.parse(value)),
+        _default_resources,
         lambda: MappingProxyType(dict[str, Any]()),
         thaw,
     ),

@@ -6,7 +6,6 @@ Verbs get at all three through `Registry.store`; nothing else touches the extens
 from __future__ import annotations
 
 import json
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field

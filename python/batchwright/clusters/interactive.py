@@ -77,17 +77,20 @@ def run_here(uri: Path, root: Path) -> None:
         return
     collection = store.open_collection(uri)
     rows = collection.rows()
+    cause: str | None = "stopped"
     try:
         with in_process(json.loads(collection.header), root) as prepared:
             if isinstance(prepared, BaseException):
                 _fail_all(run, rows, prepared)
+                cause = None
                 return
             prepared.run_hook("pre_do_collection")
             for job, _, attempt, call, row in rows:
                 _run_job(run, prepared, job, attempt, call, row)
             prepared.run_hook("post_do_collection")
+        cause = None
     finally:
-        run.close()
+        run.close(cause)
 
 
 @contextlib.contextmanager
