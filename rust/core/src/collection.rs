@@ -174,7 +174,9 @@ impl<'a> Collection<'a> {
                 .map_err(|_| CollectionFault::Damaged(first.offset))?,
             other => return Err(CollectionFault::Newer(other)),
         };
-        let mut rows = Vec::with_capacity(header.jobs as usize);
+        // A header that promises too much allocates nothing.
+        let most = bytes.len() / ROW_FIXED;
+        let mut rows = Vec::with_capacity(most.min(header.jobs as usize));
         for frame in reader.by_ref() {
             match frame.kind {
                 ROWS => {

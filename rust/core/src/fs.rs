@@ -53,6 +53,8 @@ pub trait JournalFile: Send {
     /// Where the next byte goes.
     fn end(&self) -> u64;
     fn is_dead(&self) -> bool;
+    /// Gives the file up: what no sync has covered is somebody else's business from now on.
+    fn abandon(&mut self);
 }
 
 /// The operating system's files.
@@ -90,6 +92,18 @@ impl RealFs {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(Published::Lost),
             Err(e) => Err(Error::io("create", path, &e)),
         }
+    }
+
+    /// As [`Fs::make_folder`], and an error of kind `Exists` where the folder is there.
+    pub fn make_new_folder(&self, path: &Path) -> Result<()> {
+        if let Some(above) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            self.make_folder(above)?;
+        }
+        let made = fs::DirBuilder::new().mode(0o700).create(path);
+        made.map_err(|e| Error::io("make the folder", path, &e))?;
+        let mode = fs::Permissions::from_mode(self.access.folder_mode());
+        fs::set_permissions(path, mode).map_err(|e| Error::io("set the mode of", path, &e))?;
+        sync_folder(parent(path))
     }
 
     fn write_temporary(&self, path: &Path, bytes: &[u8], sync: bool) -> Result<(PathBuf, File)> {
@@ -222,7 +236,8 @@ impl Fs for RealFs {
             .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
             .open(path)
             .map_err(|e| Error::io("open", path, &e))?;
-        Ok(Box::new(RealJournal { file, path: path.to_owned(), end, dirty: false, dead: false }))
+        let (path, pid) = (path.to_owned(), std::process::id());
+        Ok(Box::new(RealJournal { file, path, end, dirty: false, dead: false, pid }))
     }
 
     fn sync(&self, path: &Path) -> Result<()> {
@@ -233,17 +248,10 @@ impl Fs for RealFs {
         if path.is_dir() {
             return Ok(());
         }
-        if let Some(above) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-            self.make_folder(above)?;
+        match self.make_new_folder(path) {
+            Err(e) if e.kind() == ErrorKind::Exists => Ok(()),
+            other => other,
         }
-        match fs::DirBuilder::new().mode(0o700).create(path) {
-            Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-            Err(e) => return Err(Error::io("make the folder", path, &e)),
-        }
-        let mode = fs::Permissions::from_mode(self.access.folder_mode());
-        fs::set_permissions(path, mode).map_err(|e| Error::io("set the mode of", path, &e))?;
-        sync_folder(parent(path))
     }
 
     fn unlink(&self, path: &Path) -> Result<()> {
@@ -259,9 +267,13 @@ fn taken(path: &Path) -> Error {
 }
 
 fn link_all(files: &[(PathBuf, Vec<u8>)], temporaries: &[PathBuf]) -> Result<()> {
+    // A retransmitted request can be answered with an error although it was done.
+    let is_linked =
+        |temporary: &Path| fs::symlink_metadata(temporary).is_ok_and(|m| m.nlink() == 2);
     files.iter().zip(temporaries).try_for_each(|((path, _), temporary)| {
         match fs::hard_link(temporary, path) {
             Ok(()) => Ok(()),
+            Err(_) if is_linked(temporary) => Ok(()),
             // The names are new and random: where links are refused a rename replaces nothing.
             Err(e) if no_hard_links(&e) => {
                 fs::rename(temporary, path).map_err(|e| Error::io("publish", path, &e))
@@ -283,11 +295,16 @@ fn sync_file_system(inside: &Path) -> Result<()> {
 }
 
 fn open(path: &Path) -> Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
-        .open(path)
-        .map_err(|e| Error::io("open", path, &e))
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC);
+    let opened = match options.open(path) {
+        // A stale handle is no answer; listing the folder afresh makes the next one true.
+        Err(e) if e.raw_os_error() == Some(libc::ESTALE) => {
+            fs::read_dir(parent(path)).and_then(|_| options.open(path))
+        }
+        other => other,
+    };
+    opened.map_err(|e| Error::io("open", path, &e))
 }
 
 fn read_at(file: &File, path: &Path, offset: u64, wanted: usize) -> Result<Vec<u8>> {
@@ -318,6 +335,8 @@ struct RealJournal {
     end: u64,
     dirty: bool,
     dead: bool,
+    /// A forked child drops its copy as it is.
+    pid: u32,
 }
 
 impl RealJournal {
@@ -362,12 +381,19 @@ impl JournalFile for RealJournal {
     fn is_dead(&self) -> bool {
         self.dead
     }
+
+    fn abandon(&mut self) {
+        self.dead = true;
+    }
 }
 
 impl Drop for RealJournal {
     fn drop(&mut self) {
         debug_assert!(
-            !self.dirty || self.dead || std::thread::panicking(),
+            !self.dirty
+                || self.dead
+                || self.pid != std::process::id()
+                || std::thread::panicking(),
             "`{}` was dropped with unsynced frames",
             self.path.display()
         );

@@ -63,6 +63,11 @@ impl IdSet {
         Self(&self.0 | &other.0)
     }
 
+    /// Adds all of `other` in place.
+    pub fn extend(&mut self, other: &Self) {
+        self.0 |= &other.0;
+    }
+
     pub fn intersection(&self, other: &Self) -> Self {
         Self(&self.0 & &other.0)
     }

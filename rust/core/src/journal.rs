@@ -134,7 +134,7 @@ impl Ends {
         pack::put_runs(&mut columns, rows.iter().map(|r| u64::from(r.file)));
         pack::put_runs(&mut columns, rows.iter().map(|r| u64::from(r.message)));
         pack::put_differences(&mut columns, rows.iter().map(|r| r.started));
-        pack::put_differences(&mut columns, rows.iter().map(|r| r.ended - r.started));
+        pack::put_differences(&mut columns, rows.iter().map(|r| r.ended.wrapping_sub(r.started)));
         pack::put_differences(&mut columns, rows.iter().map(|r| i64::from(r.peak_kib)));
         pack::put_differences(&mut columns, rows.iter().map(|r| r.offset as i64));
         Self { ids: IdSet::from_ascending(rows.iter().map(|r| r.job)), columns, messages }
@@ -142,6 +142,10 @@ impl Ends {
 
     pub fn rows(&self) -> Option<Vec<EndRow>> {
         let count = usize::try_from(self.ids.len()).ok()?;
+        // Four columns take at least a byte a row: a damaged set of ids allocates nothing.
+        if self.columns.len() / 4 < count {
+            return None;
+        }
         let bytes = &mut self.columns.as_slice();
         let causes = pack::take_runs(bytes, count)?;
         let files = pack::take_runs(bytes, count)?;
@@ -238,10 +242,12 @@ impl Record {
         "cleared",
     ];
 
-    pub fn write(&self, writer: &mut FrameWriter, out: &mut Vec<u8>) {
+    /// `synced_to`: bytes of the file below it were durable before this frame was written, so
+    /// that damage there is no torn tail. It stands where run files name the job.
+    pub fn write(&self, writer: &mut FrameWriter, synced_to: u64, out: &mut Vec<u8>) {
         let payload = postcard::to_stdvec(self).expect("plain records always serialise");
         // The first byte is the variant's number, which also makes the frame's kind.
-        writer.frame(out, payload[0] + 1, MUST_UNDERSTAND, 0, &[&payload]);
+        writer.frame(out, payload[0] + 1, MUST_UNDERSTAND, synced_to, &[&payload]);
     }
 
     pub fn read(frame: &Frame<'_>) -> Result<Self, RecordFault> {

@@ -4,6 +4,7 @@
 //! What lies beyond is void for everyone, for ever.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -66,9 +67,30 @@ fn numbered(names: &[String], kind: &str) -> BTreeMap<u64, Vec<u32>> {
 
 /// Loads what counts of all epochs below `before`.
 pub(super) fn load(fs: &dyn Fs, layout: &Layout, before: u64) -> Result<Loaded> {
-    let names = fs.look(layout.root())?;
-    let journals = numbered(&names, "journal");
-    let snapshots = numbered(&names, "snapshot");
+    let look = || {
+        let mut names = fs.look(layout.root())?;
+        names.sort_unstable();
+        Ok(names)
+    };
+    let mut names: Vec<String> = look()?;
+    loop {
+        match load_from(fs, layout, before, &names) {
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::Corrupt) => {
+                // An owner may have removed what a new snapshot supersedes.
+                let again = look()?;
+                if again == names {
+                    return Err(e);
+                }
+                names = again;
+            }
+            other => return other,
+        }
+    }
+}
+
+fn load_from(fs: &dyn Fs, layout: &Layout, before: u64, names: &[String]) -> Result<Loaded> {
+    let journals = numbered(names, "journal");
+    let snapshots = numbered(names, "snapshot");
     let Some(newest) = newest_adopted(fs, layout, &journals, before)? else {
         return Ok(Loaded::default());
     };
@@ -77,11 +99,11 @@ pub(super) fn load(fs: &dyn Fs, layout: &Layout, before: u64) -> Result<Loaded> 
     let mut start = None;
     loop {
         let (epoch, limit) = chain[chain.len() - 1];
-        if let Some(found) = newest_snapshot(fs, layout, &snapshots, epoch, limit) {
+        if let Some(found) = newest_snapshot(fs, layout, &snapshots, epoch, limit)? {
             start = Some(found);
             break;
         }
-        let adopt = adoption(fs, layout, epoch)?.ok_or_else(|| missing(layout, epoch))?;
+        let adopt = adoption(fs, layout, epoch)?.ok_or_else(|| missing(layout, epoch, 0))?;
         if adopt.epoch == 0 {
             break;
         }
@@ -96,13 +118,19 @@ pub(super) fn load(fs: &dyn Fs, layout: &Layout, before: u64) -> Result<Loaded> 
         from = Some(head);
     }
     for (epoch, limit) in chain.into_iter().rev() {
-        replay_epoch(fs, layout, &mut loaded, epoch, limit, from.take())?;
+        let newest = journals.get(&epoch).and_then(|segments| segments.last().copied());
+        let place = replay_epoch(fs, layout, &mut loaded, epoch, limit, from.take())?;
+        let expected = limit.map_or(newest.map(|s| s.saturating_sub(1)), |l| Some(l.segment));
+        // The newest segment may have been about to appear when its writer died.
+        if expected.is_some_and(|expected| place.segment < expected) {
+            return Err(missing(layout, epoch, place.segment + 1));
+        }
     }
     Ok(loaded)
 }
 
-fn missing(layout: &Layout, epoch: u64) -> Error {
-    let path = layout.journal(epoch, 0);
+fn missing(layout: &Layout, epoch: u64, segment: u32) -> Error {
+    let path = layout.journal(epoch, segment);
     Error::corrupt(&path, 0, "it is missing or holds no first record")
 }
 
@@ -122,18 +150,61 @@ fn newest_adopted(
 }
 
 fn adoption(fs: &dyn Fs, layout: &Layout, epoch: u64) -> Result<Option<Adopt>> {
-    let path = layout.journal(epoch, 0);
-    let bytes = match fs.read(&path, 0, 4096) {
+    match first_record(fs, layout, epoch, 0)? {
+        Some(Record::Adopt(adopt)) => Ok(Some(adopt)),
+        Some(_) => Err(no_beginning(layout, epoch, 0)),
+        None => Ok(None),
+    }
+}
+
+/// The first record of a segment; none where the segment is absent or only half made, which
+/// happens where names appear before their bytes.
+fn first_record(fs: &dyn Fs, layout: &Layout, epoch: u64, segment: u32) -> Result<Option<Record>> {
+    let path = layout.journal(epoch, segment);
+    let bytes = match fs.read(&path, 0, FIRST) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         other => other?,
     };
-    let Ok(id) = frame::read_file_header(&bytes, Content::Owner) else { return Ok(None) };
-    let mut reader = FrameReader::new(id, &bytes[FILE_HEADER..], Position::START);
-    let first = reader.next_frame().and_then(|frame| Record::read(&frame).ok());
-    Ok(match first {
-        Some(Record::Adopt(adopt)) => Some(adopt),
-        _ => None,
-    })
+    let id = match frame::read_file_header(&bytes, Content::Owner) {
+        Ok(id) => id,
+        Err(HeaderFault::Short) => return Ok(None),
+        Err(_) if bytes.iter().all(|byte| *byte == 0) => return Ok(None),
+        Err(fault) => return Err(bad_header(&path, fault)),
+    };
+    if let Some(frame) = frame::frame_at(id, &bytes, 0, FILE_HEADER as u64) {
+        return match Record::read(&frame) {
+            Ok(record) => Ok(Some(record)),
+            Err(RecordFault::Newer(kind)) => {
+                Err(newer(&path, &format!("it holds a record of kind {kind}")))
+            }
+            Err(_) => Err(no_beginning(layout, epoch, segment)),
+        };
+    }
+    let whole = fs.tail(&path, FILE_HEADER as u64)?;
+    match frame::scan(id, &whole, Position::START).frames.len() {
+        0 => Ok(None),
+        good => Err(damaged(&path, FILE_HEADER as u64, good)),
+    }
+}
+
+/// The first record of a segment lies within so many bytes.
+const FIRST: usize = 4096;
+
+fn no_beginning(layout: &Layout, epoch: u64, segment: u32) -> Error {
+    let path = layout.journal(epoch, segment);
+    Error::corrupt(&path, FILE_HEADER as u64, "its first record does not begin a journal")
+}
+
+fn damaged(path: &Path, offset: u64, good: usize) -> Error {
+    let what = format!("{good} good records follow; batchwright doctor reports what to do");
+    Error::corrupt(path, offset, what)
+}
+
+fn bad_header(path: &Path, fault: HeaderFault) -> Error {
+    match fault {
+        HeaderFault::Newer(version) => newer(path, &format!("its format is {version}")),
+        other => Error::corrupt(path, 0, format!("its header is wrong ({other:?})")),
+    }
 }
 
 /// Replays one epoch from its beginning or from a snapshot's place, up to `limit`.
@@ -144,7 +215,7 @@ fn replay_epoch(
     epoch: u64,
     limit: Option<Place>,
     from: Option<SnapshotHead>,
-) -> Result<()> {
+) -> Result<Place> {
     let (mut segment, mut position) = match from {
         Some(head) if head.epoch == epoch => {
             (head.place.segment, Position { offset: head.place.offset, seq: head.seq })
@@ -162,7 +233,7 @@ fn replay_epoch(
         loaded.epoch = epoch;
         loaded.place = Place { segment, offset: read.end };
         if next.is_none() {
-            return Ok(());
+            return Ok(loaded.place);
         }
         segment += 1;
         position = Position::START;
@@ -171,16 +242,11 @@ fn replay_epoch(
 
 /// Where the segment before `segment` ends, if `segment` exists.
 fn continuation(fs: &dyn Fs, layout: &Layout, epoch: u64, segment: u32) -> Result<Option<u64>> {
-    let bytes = match fs.read(&layout.journal(epoch, segment), 0, 4096) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-        other => other?,
-    };
-    let Ok(id) = frame::read_file_header(&bytes, Content::Owner) else { return Ok(None) };
-    let mut reader = FrameReader::new(id, &bytes[FILE_HEADER..], Position::START);
-    Ok(match reader.next_frame().and_then(|frame| Record::read(&frame).ok()) {
-        Some(Record::Continue(place)) => Some(place.offset),
-        _ => None,
-    })
+    match first_record(fs, layout, epoch, segment)? {
+        Some(Record::Continue(place)) => Ok(Some(place.offset)),
+        Some(_) => Err(no_beginning(layout, epoch, segment)),
+        None => Ok(None),
+    }
 }
 
 fn read_segment(
@@ -193,10 +259,8 @@ fn read_segment(
 ) -> Result<Segment> {
     let path = layout.journal(epoch, segment);
     let header = fs.read(&path, 0, FILE_HEADER)?;
-    let id = frame::read_file_header(&header, Content::Owner).map_err(|fault| match fault {
-        HeaderFault::Newer(version) => newer(&path, format!("its format is {version}")),
-        other => Error::corrupt(&path, 0, format!("its header is wrong ({other:?})")),
-    })?;
+    let id = frame::read_file_header(&header, Content::Owner)
+        .map_err(|fault| bad_header(&path, fault))?;
     let mut bytes = fs.tail(&path, position.offset)?;
     if let Some(limit) = limit {
         let counted = usize::try_from(limit.saturating_sub(position.offset)).unwrap_or(usize::MAX);
@@ -213,7 +277,7 @@ fn read_segment(
             Ok(record) => records.push(record),
             Err(RecordFault::Skip) => {}
             Err(RecordFault::Newer(kind)) => {
-                return Err(newer(&path, format!("it holds a record of kind {kind}")));
+                return Err(newer(&path, &format!("it holds a record of kind {kind}")));
             }
             Err(RecordFault::Malformed) => {
                 return Err(Error::corrupt(&path, frame.offset, "a record does not parse"));
@@ -221,15 +285,16 @@ fn read_segment(
         }
     }
     let end = reader.position().offset;
-    let good = frame::scan(id, reader.rest(), reader.position()).frames.len();
-    if good > 0 || limit.is_some_and(|limit| end < limit) {
-        let what = format!("{good} good records follow; batchwright doctor reports what to do");
-        return Err(Error::corrupt(&path, end, what));
+    let behind = frame::scan(id, reader.rest(), reader.position()).frames;
+    // Frames that no sync had covered may arrive in any order: those behind a gap never counted.
+    let was_durable = behind.iter().any(|frame| frame.job > end);
+    if was_durable || limit.is_some_and(|limit| end < limit) {
+        return Err(damaged(&path, end, behind.len()));
     }
     Ok(Segment { records, end })
 }
 
-fn newer(path: &std::path::Path, what: String) -> Error {
+fn newer(path: &Path, what: &str) -> Error {
     let text = format!("`{}` was written by a newer batchwright: {what}", path.display());
     Error::new(ErrorKind::Version, text).at(path).hint("install that version to open it")
 }
@@ -241,14 +306,24 @@ fn newest_snapshot(
     snapshots: &BTreeMap<u64, Vec<u32>>,
     epoch: u64,
     limit: Option<Place>,
-) -> Option<(SnapshotHead, Tables, u64)> {
-    let numbers = snapshots.get(&epoch)?;
-    numbers.iter().rev().find_map(|number| {
-        let bytes = fs.tail(&layout.snapshot(epoch, *number), 0).ok()?;
-        let (head, tables) = read_snapshot(&bytes)?;
-        let counts = head.epoch == epoch && limit.is_none_or(|limit| head.place <= limit);
-        counts.then(|| (head, tables, bytes.len() as u64))
-    })
+) -> Result<Option<(SnapshotHead, Tables, u64)>> {
+    for number in snapshots.get(&epoch).into_iter().flatten().rev() {
+        let path = layout.snapshot(epoch, *number);
+        let bytes = match fs.tail(&path, 0) {
+            Err(e) if e.kind() == ErrorKind::NotFound => continue,
+            other => other?,
+        };
+        if let Err(fault @ HeaderFault::Newer(_)) =
+            frame::read_file_header(&bytes, Content::Snapshot)
+        {
+            return Err(bad_header(&path, fault));
+        }
+        let Some((head, tables)) = read_snapshot(&bytes) else { continue };
+        if head.epoch == epoch && limit.is_none_or(|limit| head.place <= limit) {
+            return Ok(Some((head, tables, bytes.len() as u64)));
+        }
+    }
+    Ok(None)
 }
 
 fn read_snapshot(bytes: &[u8]) -> Option<(SnapshotHead, Tables)> {

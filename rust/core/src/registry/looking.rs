@@ -3,10 +3,13 @@
 //! Only a won void decides that a task is given up; silence and absence merely ask for it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::path::PathBuf;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Micros};
 use crate::error::{Error, ErrorKind, Result};
-use crate::frame::{self, Content, FILE_HEADER, FileId, FrameReader, FrameWriter, Position};
+use crate::frame::{
+    self, Content, FILE_HEADER, FileId, Frame, FrameReader, FrameWriter, HeaderFault, Position,
+};
 use crate::fs::{Fs, Published};
 use crate::ids::IdSet;
 use crate::journal::{EndRow, Ends, FileNews, GivenUp, News, Record, Returned};
@@ -50,23 +53,48 @@ struct Look {
 #[derive(Debug, Default)]
 pub(super) struct Looks {
     tasks: HashMap<u32, Look>,
-    /// When the run files of a task last grew, and who claimed it.
-    grown: HashMap<u32, f64>,
+    signs: HashMap<u32, Sign>,
+    /// Who claimed a task.
     claims: HashMap<u32, Claim>,
-    /// Given-up tasks whose late records still count, and how often they were read in vain.
+    /// Tasks that are over with expired jobs, whose late records still count, and how often they
+    /// were read in vain.
     late: BTreeMap<u32, u32>,
+    /// Run files that stopped at bytes that are no frame: where, and since when.
+    stuck: HashMap<(u32, u32, u32), (u64, f64)>,
+    /// Damage with good records behind it: file, offset, length.
+    damage: BTreeSet<(PathBuf, u64, u64)>,
 }
 
-/// A given-up task is read so many times more.
+/// When this process saw the run files of a task grow last, and when it looked last.
+#[derive(Clone, Copy, Debug)]
+struct Sign {
+    grown: f64,
+    looked: f64,
+}
+
+/// A task that is over is read so many times more,
 const LATE_LOOKS: u32 = 40;
+/// and so many times after another process made it so.
+const LATE_LOOKS_AFTER_LOAD: u32 = 3;
 /// Without news for so long a run is silent (three beats of an executor and the delay of a
 /// shared file system).
 const SILENCE: f64 = 160.0;
 
 impl Looks {
-    pub(super) fn forget_files(&mut self) {
-        self.grown.clear();
-        self.claims.clear();
+    /// Tables were loaded: what was seen stays where it speaks of the same chunks.
+    pub(super) fn take_over(&mut self, before: &Tables, after: &Tables) {
+        let same = before.chunks.len() <= after.chunks.len()
+            && before.chunks.iter().zip(&after.chunks).all(|(b, a)| b.id == a.id);
+        if !same {
+            *self = Self::default();
+        }
+        if same && !before.chunks.is_empty() {
+            return;
+        }
+        let expired = after.jobs.stage.ids_where(|stage| stage == Stage::Expired as u8);
+        let chunks = expired.iter().filter_map(|job| after.chunk_of(job).map(|(index, _)| index));
+        let closed = chunks.filter(|index| !after.open.contains(index));
+        self.late.extend(closed.map(|index| (index, LATE_LOOKS - LATE_LOOKS_AFTER_LOAD)));
     }
 
     pub(super) fn is_queued(&self, chunk: u32) -> bool {
@@ -118,16 +146,24 @@ impl Registry {
         let mut looked_at: Vec<u32> = inner.tables.open.iter().copied().collect();
         looked_at.retain(|chunk| !inner.looks.is_queued(*chunk));
         looked_at.extend(inner.looks.late.keys());
-        self.sync_tasks(&mut inner, &looked_at, interrupted)
+        Ok(self.sync_tasks(&mut inner, &looked_at, false, interrupted)?.changed)
+    }
+
+    /// Damage in run files that this process has met: file, offset, length. What lay there is
+    /// lost, the records behind it are not.
+    pub fn damage(&self) -> Vec<(PathBuf, u64, u64)> {
+        self.lock().looks.damage.iter().cloned().collect()
     }
 
     fn sync_tasks(
         &self,
         inner: &mut Inner,
         chunks: &[u32],
+        is_last_look: bool,
         interrupted: Interrupted<'_>,
-    ) -> Result<bool> {
-        let mut reading = Reading::new(self, inner);
+    ) -> Result<Synced> {
+        let mut reading = Reading::new(self, inner, is_last_look);
+        let mut looked: HashSet<u32> = HashSet::new();
         let mut folders: BTreeMap<_, Vec<u32>> = BTreeMap::new();
         for chunk in chunks {
             let id = inner.tables.chunks[*chunk as usize].chunk();
@@ -138,37 +174,64 @@ impl Registry {
                 return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
             }
             match self.fs.look(&folder) {
-                Ok(names) => reading.read_folder(&inner.tables, &names, &chunks)?,
+                Ok(names) => {
+                    reading.read_folder(&inner.tables, &names, &chunks)?;
+                    looked.extend(chunks);
+                }
                 // A failed look says nothing about the jobs.
                 Err(error) if error.is_failed_look() => {}
                 Err(error) => return Err(error),
             }
         }
-        let Reading { news, rows, messages, grown, claims, .. } = reading;
-        let now = self.clock.monotonic();
-        for chunk in &grown {
-            inner.looks.grown.insert(*chunk, now);
-        }
-        inner.looks.claims.extend(claims);
-        age_late_tasks(inner, &grown);
+        let Reading { news, rows, messages, grown, claims, failed, .. } = reading;
+        let (stuck, damage, stored_late) = (reading.stuck, reading.damage, reading.stored_late);
+        looked.retain(|chunk| !failed.contains(chunk));
         let news = finished_news(&inner.tables, news, rows, messages);
-        if news == News::default() {
-            return Ok(false);
-        }
+        let changed = news != News::default();
+        let mut returned = stored_late;
+        returned.extend(news.returned.iter().map(|returned| returned.chunk));
         match inner.role {
+            _ if !changed => {}
             Role::Owner(_) => {
                 self.write(inner, &[Record::News(news)], Durability::Now)?;
-                self.save_if_due(inner)?;
+                self.save_if_due(inner);
             }
             _ => inner.tables.apply(&Record::News(news)),
         }
-        Ok(true)
+        // Only what was taken in counts as seen.
+        let now = self.clock.monotonic();
+        let Inner { tables, looks, .. } = inner;
+        for chunk in chunks.iter().filter(|chunk| looked.contains(chunk)) {
+            let sign = looks.signs.entry(*chunk).or_insert(Sign { grown: now, looked: now });
+            sign.looked = now;
+            if grown.contains(chunk) {
+                sign.grown = now;
+            }
+        }
+        looks.signs.retain(|chunk, _| tables.open.contains(chunk));
+        looks.claims.extend(claims);
+        looks.claims.retain(|chunk, _| tables.open.contains(chunk));
+        looks.stuck.retain(|(chunk, ..), _| !looked.contains(chunk));
+        looks.stuck.extend(stuck);
+        looks.damage.extend(damage);
+        looks.late.retain(|chunk, looks| {
+            if looked.contains(chunk) {
+                *looks = if grown.contains(chunk) { 0 } else { *looks + 1 };
+            }
+            *looks < LATE_LOOKS
+        });
+        looks.late.extend(returned.into_iter().map(|chunk| (chunk, 0)));
+        Ok(Synced { changed, grown, looked })
     }
 
     /// Gives up tasks that were absent in `looks` looks in a row and are silent, where the void
     /// is won. Returns the jobs that expired.
     pub fn expire(&self, looks: u32) -> Result<IdSet> {
         let mut inner = self.lock();
+        if !matches!(inner.role, Role::Owner(_)) {
+            return Ok(IdSet::default());
+        }
+        self.ensure_owner(&mut inner)?;
         let candidates: Vec<u32> = inner
             .tables
             .open
@@ -176,31 +239,36 @@ impl Registry {
             .copied()
             .filter(|chunk| self.is_vanished(&inner, *chunk, looks))
             .collect();
-        if candidates.is_empty() || !matches!(inner.role, Role::Owner(_)) {
+        if candidates.is_empty() {
             return Ok(IdSet::default());
         }
         let voided = self.void_tasks(&inner.tables, &candidates, "it vanished")?;
         // Whoever was claimed meanwhile lives; the others' records are all there now.
-        self.sync_tasks(&mut inner, &candidates, &|| false)?;
+        let synced = self.sync_tasks(&mut inner, &candidates, true, &|| false)?;
         let mut expired = IdSet::default();
-        let mut records = Vec::new();
+        let mut given_up: BTreeMap<u8, Vec<u32>> = BTreeMap::new();
         for (chunk, _) in voided.into_iter().filter(|(_, won)| *won) {
             if !inner.tables.open.contains(&chunk) {
                 continue;
             }
-            expired = expired.union(&inner.tables.unfinished_of(chunk));
             let claimed = has_claim(&inner.tables, chunk);
+            // A run that still reports, or could not be read, is not lost.
+            if claimed && (synced.grown.contains(&chunk) || !synced.looked.contains(&chunk)) {
+                continue;
+            }
+            expired.extend(&inner.tables.unfinished_of(chunk));
             let cause = if claimed { Cause::Lost } else { Cause::NotStarted };
-            records.push(Record::GivenUp(GivenUp {
-                chunks: vec![chunk],
-                taken_back: IdSet::default(),
-                cause: cause as u8,
-            }));
-            inner.looks.late.insert(chunk, 0);
+            given_up.entry(cause as u8).or_default().push(chunk);
         }
-        if !records.is_empty() {
-            self.write(&mut inner, &records, Durability::Now)?;
+        if given_up.is_empty() {
+            return Ok(expired);
         }
+        let late: Vec<(u32, u32)> = given_up.values().flatten().map(|chunk| (*chunk, 0)).collect();
+        let records = given_up.into_iter().map(|(cause, chunks)| {
+            Record::GivenUp(GivenUp { chunks, taken_back: IdSet::default(), cause })
+        });
+        self.write(&mut inner, &records.collect::<Vec<_>>(), Durability::Now)?;
+        inner.looks.late.extend(late);
         Ok(expired)
     }
 
@@ -217,13 +285,24 @@ impl Registry {
             let task = &inner.tables.chunks[chunk as usize];
             let number = task.files.last()?;
             let file = &inner.tables.files[*number as usize - 1];
-            read_claim(self.fs.as_ref(), &self.layout, task.run(file.run))
+            self.first_record(task.run(file.run), |record| match record {
+                run::Record::Claim(claim) => Some(claim),
+                _ => None,
+            })?
         });
         if claim.is_some_and(|claim| died_here(&claim)) {
             return true;
         }
-        let silent_since = inner.looks.grown.get(&chunk).copied().unwrap_or(0.0);
-        self.clock.monotonic() - silent_since > SILENCE
+        // Only between two looks of this process: a failed look and a restart prove nothing.
+        inner.looks.signs.get(&chunk).is_some_and(|sign| sign.looked - sign.grown > SILENCE)
+    }
+
+    /// The first record of a run.
+    fn first_record<T>(&self, id: RunId, take: impl FnOnce(run::Record<'_>) -> T) -> Option<T> {
+        let bytes = self.fs.read(&self.layout.run(id, 0), 0, 1 << 16).ok()?;
+        let file = frame::read_file_header(&bytes, Content::Run).ok()?;
+        let frame = frame::frame_at(file, &bytes, 0, FILE_HEADER as u64)?;
+        run::Record::read(&frame).ok().map(take)
     }
 
     /// Tells executors of these tasks to stop or not to start. True for each void that was won
@@ -251,20 +330,24 @@ impl Registry {
         let void = Void { by: self.user.clone(), at: self.clock.now(), reason: reason.to_owned() };
         run::Record::Void(void).write(&mut FrameWriter::new(file), &mut bytes);
         self.fs.make_folder(&self.layout.runs_of(id.chunk))?;
-        Ok(self.fs.publish(&self.layout.run(id, 0), &bytes)? == Published::Won)
+        if self.fs.publish(&self.layout.run(id, 0), &bytes)? == Published::Won {
+            return Ok(true);
+        }
+        // Perhaps an owner has voided it before and died.
+        let is_void = |record: run::Record<'_>| matches!(record, run::Record::Void(_));
+        Ok(self.first_record(id, is_void).unwrap_or(false))
     }
 
     /// Before a kill: voids for all tasks of these chunks.
     pub fn void(&self, chunks: &[ChunkId]) -> Result<()> {
-        let mut inner = self.lock();
-        self.ensure_owner(&mut inner)?;
+        let inner = self.lock_to_write()?;
         let tasks = all_tasks(&inner.tables, chunks);
         self.void_tasks(&inner.tables, &tasks, "killed").map(drop)
     }
 
     /// After a kill: unfinished jobs among `requested` become defined, siblings expire.
     pub fn give_up(&self, chunks: &[ChunkId], requested: &IdSet, cause: Cause) -> Result<()> {
-        let mut inner = self.lock();
+        let mut inner = self.lock_to_write()?;
         let tasks: Vec<u32> = all_tasks(&inner.tables, chunks)
             .into_iter()
             .filter(|task| inner.tables.open.contains(task))
@@ -282,18 +365,23 @@ impl Registry {
     /// Voids submissions that were never accepted and takes their jobs back. Returns those that
     /// an executor had claimed after all, which stay submitted.
     pub fn take_back(&self, chunks: &[ChunkId]) -> Result<Vec<ChunkId>> {
-        let mut inner = self.lock();
-        self.ensure_owner(&mut inner)?;
+        let mut inner = self.lock_to_write()?;
         let (mut back, mut claimed) = (Vec::new(), Vec::new());
         for chunk in chunks {
-            let tasks = inner.tables.tasks_of(*chunk);
-            let voided = self.void_tasks(&inner.tables, &tasks, "it was not accepted")?;
-            match voided.iter().all(|(_, won)| *won) {
-                true => back.extend(tasks),
-                false => claimed.push(*chunk),
+            let mut tasks = inner.tables.tasks_of(*chunk);
+            tasks.retain(|task| inner.tables.open.contains(task));
+            // A void behind a claim stops a run; it does not undo what the run has done.
+            let (ran, free): (Vec<u32>, Vec<u32>) =
+                tasks.into_iter().partition(|task| has_claim(&inner.tables, *task));
+            let voided = self.void_tasks(&inner.tables, &free, "it was not accepted")?;
+            if !ran.is_empty() || voided.iter().any(|(_, won)| !won) {
+                claimed.push(*chunk);
             }
+            back.extend(voided.into_iter().filter(|(_, won)| *won).map(|(task, _)| task));
         }
-        self.write(&mut inner, &[Record::TakenBack(back)], Durability::Now)?;
+        if !back.is_empty() {
+            self.write(&mut inner, &[Record::TakenBack(back)], Durability::Now)?;
+        }
         Ok(claimed)
     }
 
@@ -324,7 +412,7 @@ impl Registry {
         for chunk in inner.tables.open.iter().filter(|c| inner.looks.is_queued(**c)) {
             let waiting = inner.tables.unfinished_of(*chunk);
             let submitted = |job: &u32| inner.tables.jobs.stage_of(*job) == Stage::Submitted;
-            queued = queued.union(&waiting.iter().filter(submitted).collect());
+            queued.extend(&waiting.iter().filter(submitted).collect());
         }
         queued
     }
@@ -357,25 +445,12 @@ fn died_here(claim: &Claim) -> bool {
         && !process::is_alive(claim.pid, claim.start_ticks)
 }
 
-fn read_claim(fs: &dyn Fs, layout: &Layout, id: RunId) -> Option<Claim> {
-    let bytes = fs.read(&layout.run(id, 0), 0, 1 << 16).ok()?;
-    let file = frame::read_file_header(&bytes, Content::Run).ok()?;
-    let frame = frame::frame_at(file, &bytes, 0, FILE_HEADER as u64)?;
-    match run::Record::read(&frame) {
-        Ok(run::Record::Claim(claim)) => Some(claim),
-        _ => None,
-    }
-}
-
-fn age_late_tasks(inner: &mut Inner, grown: &HashSet<u32>) {
-    let files = |chunk: &u32| inner.tables.chunks[*chunk as usize].files.iter();
-    let closed = |chunk: &u32| {
-        files(chunk).any(|number| inner.tables.files[*number as usize - 1].closed.is_some())
-    };
-    inner.looks.late.retain(|chunk, looks| {
-        *looks = if grown.contains(chunk) { 0 } else { *looks + 1 };
-        *looks < LATE_LOOKS && !closed(chunk)
-    });
+/// What one look at run files gave.
+struct Synced {
+    changed: bool,
+    grown: HashSet<u32>,
+    /// Tasks whose files could all be read.
+    looked: HashSet<u32>,
 }
 
 /// One sync's way through run files.
@@ -389,10 +464,21 @@ struct Reading<'a> {
     claims: HashMap<u32, Claim>,
     new_files: u32,
     known_files: u32,
+    /// Tasks with a file that could not be read.
+    failed: HashSet<u32>,
+    stuck: HashMap<(u32, u32, u32), (u64, f64)>,
+    was_stuck: HashMap<(u32, u32, u32), (u64, f64)>,
+    damage: Vec<(PathBuf, u64, u64)>,
+    is_last_look: bool,
+    /// Tasks with jobs whose end records did not survive.
+    stored_late: Vec<u32>,
+    /// Wall time and seconds of this look.
+    at: Micros,
+    now: f64,
 }
 
 impl<'a> Reading<'a> {
-    fn new(registry: &'a Registry, inner: &Inner) -> Self {
+    fn new(registry: &'a Registry, inner: &Inner, is_last_look: bool) -> Self {
         Self {
             registry,
             news: News::default(),
@@ -403,6 +489,14 @@ impl<'a> Reading<'a> {
             claims: HashMap::new(),
             new_files: 0,
             known_files: inner.tables.files.len() as u32,
+            failed: HashSet::new(),
+            stuck: HashMap::new(),
+            was_stuck: inner.looks.stuck.clone(),
+            damage: Vec::new(),
+            is_last_look,
+            stored_late: Vec::new(),
+            at: registry.clock.now(),
+            now: registry.clock.monotonic(),
         }
     }
 
@@ -446,6 +540,7 @@ impl<'a> Reading<'a> {
         let bytes = match self.registry.fs.tail(&path, from) {
             Ok(bytes) => bytes,
             Err(error) if error.is_failed_look() || error.kind() == ErrorKind::NotFound => {
+                self.failed.insert(chunk);
                 return Ok(false);
             }
             Err(error) => return Err(error),
@@ -454,6 +549,10 @@ impl<'a> Reading<'a> {
             Some(file) => (file.file_id(), bytes.as_slice(), file.position()),
             None => match frame::read_file_header(&bytes, Content::Run) {
                 Ok(id) => (id, &bytes[FILE_HEADER..], Position::START),
+                Err(HeaderFault::Newer(version)) => {
+                    let what = format!("`{}` has format {version}", path.display());
+                    return Err(Error::new(ErrorKind::Version, what).at(&path));
+                }
                 Err(_) => return Ok(false),
             },
         };
@@ -470,29 +569,71 @@ impl<'a> Reading<'a> {
             closed: known.and_then(|f| f.closed),
         };
         let file_number = number.unwrap_or(self.known_files + self.new_files + 1);
-        while let Some(found) = reader.next_frame() {
-            let record = match run::Record::read(&found) {
-                Ok(record) => record,
+        let mut found: Vec<Frame<'_>> = reader.by_ref().collect();
+        let mut position = reader.position();
+        if !reader.rest().is_empty() {
+            let behind = frame::scan(id, reader.rest(), position);
+            if self.is_damage((chunk, run, segment), position.offset, &behind.frames) {
+                let damage = behind.damage.iter();
+                self.damage.extend(damage.map(|(at, length)| (path.clone(), *at, *length)));
+                if let Some(last) = behind.frames.last() {
+                    position = Position { offset: last.end(), seq: last.seq + 1 };
+                }
+                found.extend(behind.frames);
+            }
+        }
+        if known.is_some_and(|f| f.offset == position.offset) {
+            return Ok(false);
+        }
+        let mut records = Vec::with_capacity(found.len());
+        for frame in &found {
+            match run::Record::read(frame) {
+                Ok(record) => records.push((frame.offset, record)),
                 Err(run::RecordFault::Newer(kind)) => {
                     let what = format!("`{}` has records of kind {kind}", path.display());
                     return Err(Error::new(ErrorKind::Version, what).at(&path));
                 }
-                Err(_) => continue,
-            };
-            self.take(tables, &mut file, file_number, found.offset, record);
-        }
-        let position = reader.position();
-        if known.is_some_and(|f| f.offset == position.offset) {
-            return Ok(false);
+                Err(_) => {}
+            }
         }
         // What is accepted must be durable here too: the executor may share this host.
-        self.registry.fs.sync(&path)?;
+        match self.registry.fs.sync(&path) {
+            Err(error) if error.is_failed_look() => {
+                self.failed.insert(chunk);
+                return Ok(false);
+            }
+            other => other?,
+        }
+        for (offset, record) in records {
+            self.take(tables, &mut file, file_number, offset, record);
+        }
         file.offset = position.offset;
         file.seq = position.seq;
         self.new_files += u32::from(number.is_none());
         self.grown.insert(chunk);
         self.news.files.push(file);
         Ok(true)
+    }
+
+    /// Whether bytes that are no frame stay so: a sync mark says that they were durable, or good
+    /// frames stand behind them for so long that nothing is late any more.
+    fn is_damage(&mut self, file: (u32, u32, u32), at: u64, behind: &[Frame<'_>]) -> bool {
+        if behind.is_empty() {
+            return false;
+        }
+        let says_so = |frame: &Frame<'_>| match run::Record::read(frame) {
+            Ok(run::Record::Mark(mark)) => mark.synced_to > at,
+            _ => false,
+        };
+        if self.is_last_look || behind.iter().any(says_so) {
+            return true;
+        }
+        let since = match self.was_stuck.get(&file) {
+            Some((offset, since)) if *offset == at => *since,
+            _ => self.now,
+        };
+        self.stuck.insert(file, (at, since));
+        self.now - since > SILENCE
     }
 
     fn take(
@@ -605,10 +746,29 @@ impl<'a> Reading<'a> {
         };
         let of_newest = |f: &&FileNews| f.chunk == chunk && f.run == newest;
         let closed = self.news.files.iter().filter(of_newest).find_map(|f| f.closed);
-        if let Some(cause) = closed {
-            let cause = if cause == 0 { Cause::NotStarted as u8 } else { cause };
-            self.news.returned.push(Returned { chunk, cause });
+        let Some(cause) = closed else { return };
+        let unfinished = tables.unfinished_of(chunk);
+        let rest = unfinished.iter().filter(|job| !self.rows.contains_key(job));
+        let rest: Vec<u32> = rest.collect();
+        if rest.is_empty() {
+            return;
         }
+        if cause != 0 {
+            self.news.returned.push(Returned { chunk, cause });
+            return;
+        }
+        // All ended, it says, so their records did not survive. Late ones still count.
+        let lost = Failure {
+            message: format!("run {newest} ended it and its record is not in the run's file"),
+            ..Failure::default()
+        };
+        let message = self.message(&serde_json::to_vec(&lost).expect("plain data serialises"));
+        for job in rest {
+            let at = tables.jobs.started.get(job as usize - 1);
+            let row = EndRow { job, cause: Cause::Storage as u8, message, ..EndRow::default() };
+            self.rows.insert(job, EndRow { started: at, ended: self.at, ..row });
+        }
+        self.stored_late.push(chunk);
     }
 }
 
@@ -631,7 +791,8 @@ fn finished_news(
     news
 }
 
-/// Whether an owner's journal has not grown for a lease, by this machine's own clock.
+/// Whether an owner's last beat is older than a lease, by the wall clock of this machine. Clocks
+/// jump: it merely tells whether waiting for silence is worth while.
 pub(super) fn is_silent(
     fs: &dyn Fs,
     layout: &Layout,
@@ -639,28 +800,36 @@ pub(super) fn is_silent(
     epoch: u64,
     lease: f64,
 ) -> bool {
-    let Ok(Some((_, Some(beat)))) = newest_sign(fs, layout, epoch) else { return false };
-    (clock.now() - beat) as f64 > lease * 1e6
+    let Ok(Some(beat)) = last_beat(fs, layout, epoch) else { return false };
+    clock.now().saturating_sub(beat) as f64 > lease * 1e6
 }
 
-/// Length of the epoch's newest journal segment, and the wall time of its last beat.
-fn newest_sign(fs: &dyn Fs, layout: &Layout, epoch: u64) -> Result<Option<(u64, Option<i64>)>> {
+/// Number and length of the epoch's newest journal segment.
+fn newest_sign(fs: &dyn Fs, layout: &Layout, epoch: u64) -> Result<Option<(u32, u64)>> {
     let names = fs.look(layout.root())?;
     let segments = names.iter().filter_map(|name| Layout::parse_numbered("journal", name));
     let Some(segment) = segments.filter(|(e, _)| *e == epoch).map(|(_, s)| s).max() else {
         return Ok(None);
     };
-    let bytes = fs.tail(&layout.journal(epoch, segment), 0)?;
-    let length = bytes.len() as u64;
-    let Ok(id) = frame::read_file_header(&bytes, Content::Owner) else {
-        return Ok(Some((length, None)));
-    };
-    let reader = FrameReader::new(id, &bytes[FILE_HEADER..], Position::START);
-    let beats = reader.filter_map(|frame| match Record::read(&frame) {
+    Ok(Some((segment, fs.length(&layout.journal(epoch, segment))?)))
+}
+
+/// The last beat lies within so many bytes, or the owner has just written much.
+const SIGN: u64 = 1 << 16;
+
+fn last_beat(fs: &dyn Fs, layout: &Layout, epoch: u64) -> Result<Option<i64>> {
+    let Some((segment, length)) = newest_sign(fs, layout, epoch)? else { return Ok(None) };
+    let path = layout.journal(epoch, segment);
+    let header = fs.read(&path, 0, FILE_HEADER)?;
+    let Ok(id) = frame::read_file_header(&header, Content::Owner) else { return Ok(None) };
+    let offset = length.saturating_sub(SIGN).max(FILE_HEADER as u64);
+    let bytes = fs.tail(&path, offset)?;
+    let frames = frame::scan(id, &bytes, Position { offset, seq: 0 }).frames;
+    let beats = frames.iter().filter_map(|frame| match Record::read(frame) {
         Ok(Record::Beat(at)) => Some(at),
         _ => None,
     });
-    Ok(Some((length, beats.last())))
+    Ok(beats.last())
 }
 
 /// Looks until the epoch was silent for a lease; an error as soon as it shows a sign of life.
@@ -676,24 +845,32 @@ pub(super) fn wait_for_silence(
     let first = newest_sign(fs, layout, epoch)?;
     let mut since = clock.monotonic();
     let mut looked = since;
-    while clock.monotonic() - since < lease.lease {
+    loop {
         std::thread::sleep(std::time::Duration::from_millis(50));
         if interrupted() {
             return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
         }
-        if clock.monotonic() - looked < lease.beat / 3.0 {
+        let now = clock.monotonic();
+        if now - looked < lease.beat / 3.0 {
             continue;
         }
+        // A failed look is no evidence.
         let Ok(sign) = newest_sign(fs, layout, epoch) else { continue };
-        let now = clock.monotonic();
-        if sign != first || super::ownership::highest(fs, layout)?.0 != epoch {
+        let Ok((highest, released)) = super::ownership::highest(fs, layout) else { continue };
+        if highest != epoch || (sign != first && !released) {
             return Err(super::ownership::locked(owner));
         }
-        // A gap between looks is no evidence of silence.
+        if released {
+            return Ok(());
+        }
+        // Nor is a gap between looks.
         if now - looked > 2.0 * lease.beat {
             since = now;
         }
         looked = now;
+        // Silent from the first look to this one, whenever the next would be.
+        if now - since >= lease.lease {
+            return Ok(());
+        }
     }
-    Ok(())
 }

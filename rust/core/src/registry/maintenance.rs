@@ -1,7 +1,7 @@
 //! Small verbs over whole tables: settings, objects, exports, names, tags, reset, sweep, clear.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Published;
@@ -10,8 +10,9 @@ use crate::journal::Record;
 use crate::layout::ChunkId;
 use crate::tables::Tables;
 
-use super::Registry;
+use super::looking::Looks;
 use super::writing::Durability;
+use super::{Inner, Registry};
 
 impl Registry {
     pub fn assign(&self, name: &str, value: Option<&str>) -> Result<()> {
@@ -24,10 +25,17 @@ impl Registry {
     }
 
     pub fn set_names(&self, ids: Vec<JobId>, names: Vec<Option<String>>) -> Result<()> {
+        self.check_ids(&ids.iter().copied().collect())?;
         self.write_one(Record::Names { ids, names })
     }
 
+    /// A record of unknown ids could not be applied, now or at any later load.
+    fn check_ids(&self, ids: &IdSet) -> Result<()> {
+        self.read(|tables| refuse_unknown(tables, ids))
+    }
+
     pub fn tag(&self, ids: &IdSet, tags: &[String]) -> Result<()> {
+        self.check_ids(ids)?;
         let tagged = |tag: &String| Record::Tagged { tag: tag.clone(), ids: ids.clone() };
         self.write_all(tags.iter().map(tagged).collect())
     }
@@ -47,13 +55,16 @@ impl Registry {
 
     /// As never submitted. The jobs must not be on the system.
     pub fn reset(&self, ids: &IdSet) -> Result<()> {
-        let on_system =
-            self.read(|tables| ids.iter().find(|job| tables.jobs.stage_of(*job).is_unfinished()));
-        if let Some(job) = on_system {
+        let mut inner = self.lock_to_write()?;
+        refuse_unknown(&inner.tables, ids)?;
+        let jobs = &inner.tables.jobs;
+        if let Some(job) = ids.iter().find(|job| jobs.stage_of(*job).is_unfinished()) {
             let what = format!("job {job} is on the system");
             return Err(Error::new(ErrorKind::JobsOnSystem, what).hint("kill_jobs first"));
         }
-        self.write_one(Record::Reset(ids.clone()))
+        self.write(&mut inner, &[Record::Reset(ids.clone())], Durability::Now)?;
+        self.save_if_due(&mut inner);
+        Ok(())
     }
 
     fn write_one(&self, record: Record) -> Result<()> {
@@ -61,17 +72,18 @@ impl Registry {
     }
 
     fn write_all(&self, records: Vec<Record>) -> Result<()> {
-        let mut inner = self.lock();
+        let mut inner = self.lock_to_write()?;
         if records.is_empty() {
-            return self.ensure_owner(&mut inner);
+            return Ok(());
         }
         self.write(&mut inner, &records, Durability::Now)?;
-        self.save_if_due(&mut inner)
+        self.save_if_due(&mut inner);
+        Ok(())
     }
 
     /// Stores bytes under their own hash; the same bytes are stored once.
     pub fn put_object(&self, bytes: &[u8]) -> Result<String> {
-        self.ensure_owner(&mut self.lock())?;
+        drop(self.lock_to_write()?);
         let hash = object_hash(bytes);
         let path = self.layout.object(&hash);
         if let Some(folder) = path.parent() {
@@ -101,51 +113,71 @@ impl Registry {
     /// Removes run files, logs and collections that no job's newest attempt needs. Returns how
     /// many files went.
     pub fn sweep(&self) -> Result<usize> {
-        let mut inner = self.lock();
-        self.ensure_owner(&mut inner)?;
+        let mut inner = self.lock_to_write()?;
+        self.sweep_locked(&mut inner)
+    }
+
+    fn sweep_locked(&self, inner: &mut Inner) -> Result<usize> {
         let tables = &inner.tables;
         let mut kept: BTreeSet<ChunkId> = BTreeSet::new();
         tables.jobs.chunk.for_each(|_, number| {
             let chunk = number.checked_sub(1).and_then(|i| tables.chunks.get(i as usize));
             kept.extend(chunk.map(crate::tables::Chunk::chunk));
         });
-        let mut removed = 0;
+        let mut unneeded = Vec::new();
         for folder in [self.layout.collections(), self.layout.runs(), self.layout.logs()] {
-            removed += self.sweep_below(&folder, &kept)?;
+            self.list_unneeded(&folder, &kept, &mut unneeded)?;
         }
-        Ok(removed)
+        self.ensure_sole(inner)?;
+        unneeded.iter().try_for_each(|path| self.fs.unlink(path))?;
+        Ok(unneeded.len())
     }
 
-    fn sweep_below(&self, folder: &Path, kept: &BTreeSet<ChunkId>) -> Result<usize> {
-        let mut removed = 0;
+    fn list_unneeded(
+        &self,
+        folder: &Path,
+        kept: &BTreeSet<ChunkId>,
+        unneeded: &mut Vec<PathBuf>,
+    ) -> Result<()> {
         for inner in self.fs.look(folder)? {
             let inner = folder.join(inner);
             for name in self.fs.look(&inner)? {
                 let chunk = name.split('.').next().and_then(ChunkId::parse);
                 if chunk.is_some_and(|chunk| !kept.contains(&chunk)) {
-                    self.fs.unlink(&inner.join(name))?;
-                    removed += 1;
+                    unneeded.push(inner.join(name));
                 }
             }
         }
-        Ok(removed)
+        Ok(())
     }
 
     /// As new: no jobs, ids start at 1. Nothing may be on the system.
     pub fn clear(&self) -> Result<()> {
-        let open = self.read(|tables| tables.open.len());
+        let mut inner = self.lock_to_write()?;
+        let open = inner.tables.open.len();
         if open > 0 {
             let what = format!("{open} chunks are on the system");
             return Err(Error::new(ErrorKind::JobsOnSystem, what).hint("kill_jobs first"));
         }
-        self.write_one(Record::Cleared)?;
+        let definitions = self.fs.look(&self.layout.definitions())?;
+        self.write(&mut inner, &[Record::Cleared], Durability::Now)?;
+        // Chunks are counted from the start again.
+        inner.looks = Looks::default();
         #[cfg(feature = "arrow")]
         self.forget_segments();
-        self.sweep()?;
-        for name in self.fs.look(&self.layout.definitions())? {
+        self.sweep_locked(&mut inner)?;
+        for name in definitions {
             self.fs.unlink(&self.layout.definitions().join(name))?;
         }
         Ok(())
+    }
+}
+
+pub(super) fn refuse_unknown(tables: &Tables, ids: &IdSet) -> Result<()> {
+    let unknown = if ids.contains(0) { Some(0) } else { ids.max() };
+    match unknown.filter(|id| *id == 0 || *id > tables.n_jobs()) {
+        None => Ok(()),
+        Some(id) => Err(Error::new(ErrorKind::UnknownJob, format!("there is no job {id}"))),
     }
 }
 

@@ -24,7 +24,8 @@ pub use submitting::{Plan, PlannedChunk};
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +57,20 @@ pub struct IdentityFile {
     pub access: Access,
 }
 
+impl IdentityFile {
+    /// Of a new registry.
+    pub fn new(kind: &str, seed: i64, access: Access) -> Self {
+        Self {
+            format: FORMAT,
+            version: crate::VERSION.to_owned(),
+            uuid: token(),
+            kind: kind.to_owned(),
+            seed,
+            access,
+        }
+    }
+}
+
 /// The version of the layout and of the files that hold no version of their own.
 const FORMAT: u32 = 1;
 
@@ -72,7 +87,7 @@ pub struct Registry {
     /// Requests files of this owner by host.
     requests: Mutex<HashMap<String, RequestFile>>,
     #[cfg(feature = "arrow")]
-    segments: Mutex<HashMap<usize, Arc<crate::segments::Segment>>>,
+    segments: Mutex<HashMap<(u64, u32), Arc<crate::segments::Segment>>>,
 }
 
 struct Inner {
@@ -84,6 +99,8 @@ struct Inner {
     /// Journal bytes since the newest snapshot, and that snapshot's size.
     since_snapshot: u64,
     snapshot: u64,
+    /// More journal bytes to wait for after a snapshot failed.
+    postponed: u64,
 }
 
 enum Role {
@@ -121,41 +138,38 @@ impl Registry {
         opening: Opening<'_>,
     ) -> Result<Arc<Self>> {
         refuse_existing(path)?;
-        let fs: Arc<dyn Fs> = Arc::new(RealFs::new(access));
-        fs.make_folder(path)?;
-        let made = Self::create_in(&fs, path, kind, seed, access, opening);
+        let fs = RealFs::new(access);
+        fs.make_new_folder(path).map_err(|e| match e.kind() {
+            ErrorKind::Exists => exists(path),
+            _ => e,
+        })?;
+        let root = path.canonicalize().map_err(|e| Error::io("find", path, &e))?;
+        let identity = IdentityFile::new(kind, seed, access);
+        let made =
+            Self::create_with(Arc::new(fs), Arc::new(SystemClock), &root, identity, opening);
         if made.is_err() {
             let _gone = maintenance::remove_tree(path);
         }
         made
     }
 
-    fn create_in(
-        fs: &Arc<dyn Fs>,
-        path: &Path,
-        kind: &str,
-        seed: i64,
-        access: Access,
+    /// As [`Self::create`], on given files and clocks. `root` is there, empty and canonical.
+    pub fn create_with(
+        fs: Arc<dyn Fs>,
+        clock: Arc<dyn Clock>,
+        root: &Path,
+        identity: IdentityFile,
         opening: Opening<'_>,
     ) -> Result<Arc<Self>> {
-        let root = path.canonicalize().map_err(|e| Error::io("find", path, &e))?;
         let layout = Layout::new(root);
         layout.folders().iter().try_for_each(|folder| fs.make_folder(folder))?;
-        let identity = IdentityFile {
-            format: FORMAT,
-            version: crate::VERSION.to_owned(),
-            uuid: token(),
-            kind: kind.to_owned(),
-            seed,
-            access,
-        };
-        let registry = Self::assemble(fs.clone(), layout, identity, opening, None);
+        let registry = Self::assemble(fs.clone(), clock, layout, identity, opening, None);
         registry.follow(1, opening.lease)?;
         // Last, so that a folder is a registry only when it is whole.
         let json = serde_json::to_vec_pretty(&registry.identity).expect("plain data serialises");
         match fs.publish(&registry.layout.identity(), &json)? {
             Published::Won => Ok(registry),
-            Published::Lost => Err(exists(path)),
+            Published::Lost => Err(exists(root)),
         }
     }
 
@@ -166,24 +180,37 @@ impl Registry {
         interrupted: Interrupted<'_>,
     ) -> Result<Arc<Self>> {
         let root = path.canonicalize().map_err(|_| not_found(path))?;
-        let layout = Layout::new(root);
         let reader = RealFs::new(Access::Private);
-        let identity = read_identity(&reader, &layout)?;
-        let fs: Arc<dyn Fs> = Arc::new(RealFs::new(identity.access));
+        let identity = read_identity(&reader, &Layout::new(&root))?;
+        let fs = Arc::new(RealFs::new(identity.access));
+        Self::open_with(fs, Arc::new(SystemClock), &root, opening, interrupted)
+    }
+
+    /// As [`Self::open`], on given files and clocks. `root` is canonical.
+    pub fn open_with(
+        fs: Arc<dyn Fs>,
+        clock: Arc<dyn Clock>,
+        root: &Path,
+        opening: Opening<'_>,
+        interrupted: Interrupted<'_>,
+    ) -> Result<Arc<Self>> {
+        let layout = Layout::new(root);
+        let identity = read_identity(fs.as_ref(), &layout)?;
         if !opening.writeable {
-            let registry = Self::assemble(fs, layout, identity, opening, None);
+            let registry = Self::assemble(fs, clock, layout, identity, opening, None);
             registry.refresh()?;
             return Ok(registry);
         }
-        let clock = SystemClock;
-        let (next, displaced) = wait_for_turn(fs.as_ref(), &clock, &layout, opening, interrupted)?;
-        let registry = Self::assemble(fs, layout, identity, opening, displaced);
+        let (next, displaced) =
+            wait_for_turn(fs.as_ref(), clock.as_ref(), &layout, opening, interrupted)?;
+        let registry = Self::assemble(fs, clock, layout, identity, opening, displaced);
         registry.follow(next, opening.lease)?;
         Ok(registry)
     }
 
     fn assemble(
         fs: Arc<dyn Fs>,
+        clock: Arc<dyn Clock>,
         layout: Layout,
         identity: IdentityFile,
         opening: Opening<'_>,
@@ -191,7 +218,7 @@ impl Registry {
     ) -> Arc<Self> {
         Arc::new(Self {
             fs,
-            clock: Arc::new(SystemClock),
+            clock,
             layout,
             identity,
             user: opening.user.to_owned(),
@@ -206,6 +233,7 @@ impl Registry {
                 epoch: 0,
                 since_snapshot: 0,
                 snapshot: 0,
+                postponed: 0,
             }),
             #[cfg(feature = "arrow")]
             segments: Mutex::new(HashMap::new()),
@@ -214,12 +242,28 @@ impl Registry {
 
     /// Claims epoch `next`, loads what counts before it and begins an own journal.
     fn follow(self: &Arc<Self>, next: u64, lease: Lease) -> Result<()> {
+        // A later handle of this process waits here until this one is made, then displaces it.
+        let mut inner = self.lock();
+        for other in self.enter() {
+            // Before the journal is read: what the other acknowledges must lie in it.
+            other.lose("it was opened again in this process");
+        }
         let owner = Owner::this_process(&self.user, self.clock.as_ref());
         let began = self.clock.boottime();
         if !ownership::claim(self.fs.as_ref(), &self.layout, next, &owner)? {
             let found = ownership::read_owner(self.fs.as_ref(), &self.layout, next)?;
             return Err(ownership::locked(&found));
         }
+        if let Err(error) = self.begin(&mut inner, next, began, lease) {
+            // Nobody shall wait for an owner that never was.
+            let _released = self.fs.publish(&self.layout.released(next), b"");
+            return Err(error);
+        }
+        writing::start_beating(self, lease);
+        Ok(())
+    }
+
+    fn begin(&self, inner: &mut Inner, next: u64, began: f64, lease: Lease) -> Result<()> {
         let loaded = loading::load(self.fs.as_ref(), &self.layout, next)?;
         let adopt = Adopt {
             epoch: loaded.epoch,
@@ -227,35 +271,59 @@ impl Registry {
             offset: loaded.place.offset,
         };
         let writer = Writer::begin(self, next, adopt, began, lease)?;
-        {
-            let mut inner = self.lock();
-            inner.take_over(loaded);
-            inner.epoch = next;
-            inner.role = Role::Owner(Box::new(writer));
-        }
-        let mut owned = owned();
-        for (_, other) in owned.iter().filter(|(root, _)| root == self.layout.root()) {
-            if let Some(other) = other.upgrade() {
-                other.lose("it was opened again in this process");
-            }
-        }
-        owned.retain(|(root, other)| root != self.layout.root() && other.strong_count() > 0);
-        owned.push((self.layout.root().to_owned(), Arc::downgrade(self)));
-        drop(owned);
-        writing::start_beating(self, lease);
+        inner.take_over(loaded);
+        inner.epoch = next;
+        inner.role = Role::Owner(Box::new(writer));
         Ok(())
     }
 
+    /// Takes the folder's place among the handles of this process; returns who stood there.
+    fn enter(self: &Arc<Self>) -> Vec<Arc<Self>> {
+        let mut owned = owned();
+        let others = owned.extract_if(.., |(root, _)| root == self.layout.root());
+        let others: Vec<_> = others.filter_map(|(_, other)| other.upgrade()).collect();
+        owned.retain(|(_, other)| other.strong_count() > 0);
+        owned.push((self.layout.root().to_owned(), Arc::downgrade(self)));
+        drop(owned);
+        // Handles that a fork copied are their parent's.
+        others.into_iter().filter(|other| other.pid == self.pid).collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
+        if self.pid != std::process::id() {
+            return self.lock_in_child();
+        }
         // A panic in between leaves tables that a reload puts right; the journal is never torn.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// In a forked child the lock may be held for ever, by a thread that only its parent has.
+    fn lock_in_child(&self) -> MutexGuard<'_, Inner> {
+        for _ in 0..200 {
+            match self.inner.try_lock() {
+                Ok(inner) => return inner,
+                Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+        panic!("this process was forked while the registry was in use: load it again here");
+    }
+
+    /// For verbs that write: refused before the lock, which a forked child may never get.
+    fn lock_to_write(&self) -> Result<MutexGuard<'_, Inner>> {
+        if self.pid != std::process::id() {
+            return Err(writing::forked());
+        }
+        let mut inner = self.lock();
+        self.ensure_owner(&mut inner)?;
+        Ok(inner)
     }
 
     fn lose(&self, why: &str) {
         let mut inner = self.lock();
         if let Role::Owner(writer) = &mut inner.role {
             let _synced = writer.sync();
-            inner.role = Role::Lost(why.to_owned());
+            inner.lose(why.to_owned());
         }
     }
 
@@ -308,11 +376,11 @@ impl Registry {
 
 impl Inner {
     fn take_over(&mut self, loaded: Loaded) {
+        self.looks.take_over(&self.tables, &loaded.tables);
         self.tables = loaded.tables;
         self.place = loaded.place;
         self.since_snapshot = loaded.replayed;
         self.snapshot = loaded.snapshot;
-        self.looks.forget_files();
     }
 }
 
@@ -389,11 +457,10 @@ fn wait_for_turn(
     if opening.break_lock {
         return Ok((epoch + 1, Some(owner)));
     }
+    // A stopped process of this machine shows by its last beat; wall clocks jump, so only the
+    // wait below decides.
     if local && !looking::is_silent(fs, layout, clock, epoch, opening.lease.lease) {
         return Err(ownership::locked(&owner));
-    }
-    if local {
-        return Ok((epoch + 1, Some(owner)));
     }
     looking::wait_for_silence(fs, layout, clock, epoch, &owner, opening.lease, interrupted)?;
     Ok((epoch + 1, Some(owner)))

@@ -58,6 +58,16 @@ impl Owner {
         }
     }
 
+    fn unknown() -> Self {
+        Self {
+            token: String::new(),
+            process: Identity { host: "an unknown host".into(), ..Identity::default() },
+            user: "somebody".into(),
+            version: String::new(),
+            at: 0,
+        }
+    }
+
     pub fn describe(&self) -> String {
         format!("{}@{}, pid {}", self.user, self.process.host, self.process.pid)
     }
@@ -89,7 +99,13 @@ pub fn standing(fs: &dyn Fs, layout: &Layout) -> Result<Standing> {
     if epoch == 0 || released {
         return Ok(Standing::Free { next: epoch + 1 });
     }
-    let owner = read_owner(fs, layout, epoch)?;
+    let owner = match read_owner(fs, layout, epoch) {
+        // Without hard links a name can appear before its bytes, or for ever without them.
+        Err(e) if e.kind() == ErrorKind::Corrupt => {
+            return Ok(Standing::Elsewhere { epoch, owner: Owner::unknown() });
+        }
+        other => other?,
+    };
     let here = Identity::of_this_process();
     if !here.shares_pids_with(&owner.process) {
         return Ok(Standing::Elsewhere { epoch, owner });

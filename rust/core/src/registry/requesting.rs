@@ -11,8 +11,7 @@ impl Registry {
     /// Appends a request to this owner's file on `host`, synced. Start the host afterwards.
     pub fn request(&self, host: &str, request: Request) -> Result<()> {
         let epoch = {
-            let mut inner = self.lock();
-            self.ensure_owner(&mut inner)?;
+            let inner = self.lock_to_write()?;
             inner.epoch
         };
         let mut files = self.requests.lock().unwrap_or_else(PoisonError::into_inner);

@@ -16,10 +16,12 @@ use crate::segments::Segment;
 use crate::tables::{Tables, row};
 
 use super::writing::Durability;
-use super::{Interrupted, Registry};
+use super::{Interrupted, Registry, maintenance};
 
 /// Collections are published in groups of so many bytes.
 const GROUP: usize = 64 << 20;
+/// One job's parameters in a collection.
+const LONGEST: usize = 1 << 29;
 
 /// One chunk of a plan: jobs in the order they run, and which resources they get.
 #[derive(Clone, Copy, Debug)]
@@ -48,8 +50,7 @@ impl Registry {
     pub fn define(&self, segment: Segment, call: &str) -> Result<(JobId, JobId)> {
         let count = u32::try_from(segment.rows()).map_err(|_| too_many(segment.rows()))?;
         let bytes = segment.to_bytes()?;
-        let mut inner = self.lock();
-        self.ensure_owner(&mut inner)?;
+        let mut inner = self.lock_to_write()?;
         let first = inner.tables.n_jobs() + 1;
         let last = first.checked_add(count).ok_or_else(|| too_many(segment.rows()))? - 1;
         if count == 0 {
@@ -65,30 +66,32 @@ impl Registry {
             return Err(Error::new(ErrorKind::OwnershipLost, what));
         }
         let definition = Definition { first, count, epoch, number, call: call.to_owned() };
-        let index = inner.tables.definitions.len();
         self.write(&mut inner, &[Record::Define(definition)], Durability::Now)?;
         let mut segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
-        segments.insert(index, Arc::new(segment));
+        segments.insert((epoch, number), Arc::new(segment));
         Ok((first, last))
     }
 
     /// The parameters of one definition, read once.
     pub fn segment(&self, index: usize) -> Result<Arc<Segment>> {
-        let mut segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(segment) = segments.get(&index) {
-            return Ok(segment.clone());
-        }
-        let path = self.read(|tables| {
-            let definition = tables.definitions.get(index)?;
-            Some(self.layout.definition(definition.epoch, definition.number))
-        });
-        let path = path.ok_or_else(|| {
+        let file = self.read(|tables| tables.definitions.get(index).map(|d| (d.epoch, d.number)));
+        let (epoch, number) = file.ok_or_else(|| {
             Error::new(ErrorKind::Invalid, format!("there is no definition {index}"))
         })?;
+        self.segment_in(epoch, number)
+    }
+
+    /// Of one file, read once. Taken inside the lock of the tables, never around it.
+    fn segment_in(&self, epoch: u64, number: u32) -> Result<Arc<Segment>> {
+        let mut segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(segment) = segments.get(&(epoch, number)) {
+            return Ok(segment.clone());
+        }
+        let path = self.layout.definition(epoch, number);
         let segment = Segment::from_bytes(self.fs.tail(&path, 0)?)
             .map_err(|error| Error::corrupt(&path, 0, error))?;
         let segment = Arc::new(segment);
-        segments.insert(index, segment.clone());
+        segments.insert((epoch, number), segment.clone());
         Ok(segment)
     }
 
@@ -107,8 +110,8 @@ impl Registry {
     /// Publishes the collections of a plan and records the intent. The jobs are then submitted,
     /// in a new attempt. Returns the chunks in the plan's order.
     pub fn intend(&self, plan: &Plan<'_>, interrupted: Interrupted<'_>) -> Result<Vec<ChunkId>> {
-        let mut inner = self.lock();
-        self.ensure_owner(&mut inner)?;
+        let mut inner = self.lock_to_write()?;
+        refuse_wrong(&inner.tables, plan)?;
         refuse_unfinished(&inner.tables, plan)?;
         let header: Header = filled_in(&plan.header)?;
         let mut chunks = Vec::with_capacity(plan.chunks.len());
@@ -145,7 +148,7 @@ impl Registry {
             chunks: intents.collect(),
         };
         self.write(&mut inner, &[Record::Intent(intent)], Durability::Now)?;
-        self.save_if_due(&mut inner)?;
+        self.save_if_due(&mut inner);
         Ok(chunks)
     }
 
@@ -183,18 +186,28 @@ impl Registry {
         };
         let mut builder = Builder::new(&header);
         let mut current: Option<(usize, u32, u32, Arc<Segment>)> = None;
-        for (job, task) in planned.jobs.iter().zip(1..) {
+        let mut jobs = planned.jobs.to_vec();
+        if plan.array_tasks {
+            // A job's array task is its place among the chunk's ids.
+            jobs.sort_unstable();
+        }
+        for (job, task) in jobs.iter().zip(1..) {
             let held = current.take().filter(|(_, first, last, _)| (first..=last).contains(&job));
             let (index, first, last, segment) = match held {
                 Some(held) => held,
                 None => self.segment_of(tables, *job)?,
             };
+            let parameters = segment.pickle_row((job - first) as usize)?;
+            if parameters.len() > LONGEST {
+                let what = format!("the parameters of job {job} take {} bytes", parameters.len());
+                return Err(Error::new(ErrorKind::Invalid, what).hint("export what is large"));
+            }
             builder.row(Row {
                 job: *job,
                 task: if plan.array_tasks { task } else { 0 },
                 attempt: tables.jobs.attempt.get(row(*job)).saturating_add(1),
                 call: index as u16,
-                parameters: &segment.pickle_row((job - first) as usize)?,
+                parameters: &parameters,
             });
             current = Some((index, first, last, segment));
         }
@@ -208,17 +221,9 @@ impl Registry {
     ) -> Result<(usize, JobId, JobId, Arc<Segment>)> {
         let (index, first) = definition_of(tables, job)
             .ok_or_else(|| Error::new(ErrorKind::UnknownJob, format!("there is no job {job}")))?;
-        let last = first + tables.definitions[index].count - 1;
-        let mut segments = self.segments.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(segment) = segments.get(&index) {
-            return Ok((index, first, last, segment.clone()));
-        }
         let definition = &tables.definitions[index];
-        let path = self.layout.definition(definition.epoch, definition.number);
-        let segment = Segment::from_bytes(self.fs.tail(&path, 0)?)
-            .map_err(|error| Error::corrupt(&path, 0, error))?;
-        let segment = Arc::new(segment);
-        segments.insert(index, segment.clone());
+        let last = first + definition.count - 1;
+        let segment = self.segment_in(definition.epoch, definition.number)?;
         Ok((index, first, last, segment))
     }
 
@@ -229,10 +234,16 @@ impl Registry {
         batch_ids: &[String],
         log_file: Option<&str>,
     ) -> Result<()> {
-        let mut inner = self.lock();
-        let Some(first) = inner.tables.tasks_of(chunk).first().copied() else {
+        let mut inner = self.lock_to_write()?;
+        let tasks = inner.tables.tasks_of(chunk);
+        let Some(first) = tasks.first().copied() else {
             return Err(Error::new(ErrorKind::Invalid, format!("there is no chunk {chunk}")));
         };
+        if batch_ids.len() > tasks.len() {
+            let (given, what) = (batch_ids.len(), tasks.len());
+            let what = format!("{given} batch ids for the {what} tasks of chunk {chunk}");
+            return Err(Error::new(ErrorKind::Invalid, what));
+        }
         let record = Record::Submitted(Submitted {
             chunk: first,
             batch_ids: batch_ids.to_vec(),
@@ -251,6 +262,23 @@ pub(super) fn definition_of(tables: &Tables, job: JobId) -> Option<(usize, JobId
     let index = tables.definitions.partition_point(|d| d.first <= job).checked_sub(1)?;
     let definition = &tables.definitions[index];
     (job - definition.first < definition.count).then_some((index, definition.first))
+}
+
+/// Each job once, each of them known, no chunk without one: what the tables rely on.
+fn refuse_wrong(tables: &Tables, plan: &Plan<'_>) -> Result<()> {
+    let wrong = |what: String| Err(Error::new(ErrorKind::Invalid, what));
+    let mut all = IdSet::default();
+    for chunk in &plan.chunks {
+        if chunk.jobs.is_empty() {
+            return wrong("a chunk without jobs cannot be submitted".to_owned());
+        }
+        for job in chunk.jobs {
+            if !all.insert(*job) {
+                return wrong(format!("job {job} stands twice among the jobs to submit"));
+            }
+        }
+    }
+    maintenance::refuse_unknown(tables, &all)
 }
 
 fn refuse_unfinished(tables: &Tables, plan: &Plan<'_>) -> Result<()> {

@@ -67,21 +67,24 @@ impl Writer {
         })
     }
 
-    fn append(&mut self, record: &Record) -> Result<()> {
-        let mut bytes = Vec::new();
-        record.write(&mut self.frames, &mut bytes);
+    /// If the write fails the file is dead and [`Self::sync`] moves the record on.
+    fn append(&mut self, record: &Record) {
         self.unsynced.push(record.clone());
-        self.file.append(&bytes)
+        if self.file.is_dead() {
+            return;
+        }
+        let mut bytes = Vec::new();
+        record.write(&mut self.frames, self.synced_to, &mut bytes);
+        let _dead = self.file.append(&bytes);
     }
 
     pub(super) fn sync(&mut self) -> Result<()> {
         if self.pid != std::process::id() {
-            self.unsynced.clear();
             return Err(forked());
         }
-        if let Err(first) = self.file.sync() {
-            // The file is dead: what no sync covered is written again to the next one.
-            self.next_segment().map_err(|_| first)?;
+        if self.file.is_dead() || self.file.sync().is_err() {
+            // What no sync covered is written again to the next file.
+            self.next_segment()?;
         }
         self.unsynced.clear();
         self.synced_to = self.file.end();
@@ -97,7 +100,9 @@ impl Writer {
         self.frames = frames;
         self.synced_to = self.file.end();
         let mut bytes = Vec::new();
-        self.unsynced.iter().for_each(|record| record.write(&mut self.frames, &mut bytes));
+        for record in &self.unsynced {
+            record.write(&mut self.frames, self.synced_to, &mut bytes);
+        }
         self.file.append(&bytes)?;
         self.file.sync()
     }
@@ -116,7 +121,7 @@ fn publish_segment(
     let mut frames = FrameWriter::new(id);
     let mut bytes = Vec::with_capacity(FILE_HEADER + 64);
     bytes.extend_from_slice(&frame::file_header(Content::Owner, id));
-    first.write(&mut frames, &mut bytes);
+    first.write(&mut frames, 0, &mut bytes);
     if fs.publish(path, &bytes)? == Published::Lost {
         let what = format!("`{}` is there already", path.display());
         return Err(Error::new(ErrorKind::OwnershipLost, what).hint("load the registry again"));
@@ -124,7 +129,7 @@ fn publish_segment(
     Ok((fs.append(path, bytes.len() as u64)?, frames))
 }
 
-fn forked() -> Error {
+pub(super) fn forked() -> Error {
     Error::new(ErrorKind::ReadOnly, "this process was forked from the one that opened the registry")
         .hint("load the registry in this process, or use it in its parent only")
 }
@@ -150,25 +155,28 @@ impl Registry {
         self.ensure_lease(inner, |lease| lease.lease / 2.0)?;
         let writer = inner.writer()?;
         let before = writer.file.end();
-        let appended = records.iter().try_for_each(|record| writer.append(record));
-        if appended.is_err() || durability == Durability::Now {
-            // A dead file's sync fails too, which moves the records on to a next segment.
-            let written = if writer.file.is_dead() { writer.next_segment() } else { writer.sync() };
-            if let Err(error) = written {
-                inner.role = Role::Lost(format!("its journal could not be written: {error}"));
-                return Err(error);
-            }
-            writer.unsynced.clear();
-            writer.synced_to = writer.file.end();
-            self.ensure_lease(inner, |lease| lease.lease - lease.margin)?;
+        records.iter().for_each(|record| writer.append(record));
+        if writer.file.is_dead() || durability == Durability::Now {
+            self.sync_or_lose(inner)?;
         }
-        let writer = inner.writer()?;
-        let place = writer.place();
-        let grown = place.offset.saturating_sub(before);
-        inner.place = place;
-        inner.since_snapshot += grown;
+        inner.place = inner.writer()?.place();
+        inner.since_snapshot += inner.place.offset.saturating_sub(before);
         records.iter().for_each(|record| inner.tables.apply(record));
         Ok(())
+    }
+
+    /// Whether appended records are durable and count is unknown after an error, so this process
+    /// then writes no more: its tables would not be those that a reader sees.
+    fn sync_or_lose(&self, inner: &mut Inner) -> Result<()> {
+        let synced = inner
+            .writer()?
+            .sync()
+            .and_then(|()| self.ensure_lease(inner, |lease| lease.lease - lease.margin));
+        synced.inspect_err(|error| {
+            if matches!(inner.role, Role::Owner(_)) {
+                inner.lose(format!("its journal could not be written: {error}"));
+            }
+        })
     }
 
     pub(super) fn ensure_owner(&self, inner: &mut Inner) -> Result<()> {
@@ -203,18 +211,33 @@ impl Registry {
                 Ok(owner) => format!("{} took it over", owner.describe()),
                 Err(_) => "another process took it over".to_owned(),
             };
-            inner.role = Role::Lost(why.clone());
+            inner.lose(why.clone());
             return Err(lost(&why));
         }
-        // Nobody came between: all of the own journal counts.
-        let place = inner.writer()?.place();
-        let adopt = Adopt { epoch, segment: place.segment, offset: place.offset };
+        // Nobody came between: what is durable of the own journal counts, the rest comes again.
         let old = inner.writer()?;
-        let _dropped_clean = old.file.sync();
-        let writer = Writer::begin(self, epoch + 1, adopt, began, lease)?;
+        let adopt = Adopt { epoch, segment: old.segment, offset: old.synced_to };
+        let unsynced = std::mem::take(&mut old.unsynced);
+        inner.lose("its next journal could not be begun".to_owned());
+        let mut writer = Writer::begin(self, epoch + 1, adopt, began, lease)?;
+        unsynced.iter().for_each(|record| writer.append(record));
         inner.epoch = epoch + 1;
         inner.role = Role::Owner(Box::new(writer));
         Ok(())
+    }
+
+    /// Before files are removed: a paused owner must not remove what its successor needs. Names
+    /// that were listed before this are older than any successor.
+    pub(super) fn ensure_sole(&self, inner: &mut Inner) -> Result<()> {
+        self.ensure_owner(inner)?;
+        self.ensure_lease(inner, |lease| lease.lease / 2.0)?;
+        let (highest, _) = ownership::highest(self.fs.as_ref(), &self.layout)?;
+        if highest <= inner.epoch {
+            return Ok(());
+        }
+        let why = "another process took it over".to_owned();
+        inner.lose(why.clone());
+        Err(lost(&why))
     }
 
     /// Makes everything written so far durable.
@@ -223,8 +246,7 @@ impl Registry {
         if !matches!(inner.role, Role::Owner(_)) {
             return Ok(());
         }
-        inner.writer()?.sync()?;
-        self.ensure_lease(&mut inner, |lease| lease.lease - lease.margin)
+        self.sync_or_lose(&mut inner)
     }
 
     /// A snapshot, if the journal outgrew the newest one (`force`: by a tenth). False if read-only.
@@ -233,7 +255,7 @@ impl Registry {
         if !matches!(inner.role, Role::Owner(_)) {
             return Ok(false);
         }
-        inner.writer()?.sync()?;
+        self.sync_or_lose(&mut inner)?;
         let floor = if force { inner.snapshot / 10 } else { inner.snapshot.max(SNAPSHOT_FLOOR) };
         if inner.since_snapshot > floor {
             self.write_snapshot(&mut inner)?;
@@ -241,13 +263,14 @@ impl Registry {
         Ok(true)
     }
 
-    /// After a verb: the same as `save`, when it is due.
-    pub(super) fn save_if_due(&self, inner: &mut Inner) -> Result<()> {
-        if inner.since_snapshot > inner.snapshot.max(SNAPSHOT_FLOOR) {
-            inner.writer()?.sync()?;
-            self.write_snapshot(inner)?;
+    /// After a verb: the same as `save`, when it is due. The verb is done, so that an error here
+    /// is none of it: the journal goes on, and grows once more before the next attempt.
+    pub(super) fn save_if_due(&self, inner: &mut Inner) {
+        if inner.since_snapshot <= inner.snapshot.max(SNAPSHOT_FLOOR) + inner.postponed {
+            return;
         }
-        Ok(())
+        let saved = self.sync_or_lose(inner).and_then(|()| self.write_snapshot(inner));
+        inner.postponed = if saved.is_ok() { 0 } else { inner.since_snapshot };
     }
 
     fn write_snapshot(&self, inner: &mut Inner) -> Result<()> {
@@ -262,11 +285,7 @@ impl Registry {
         inner.since_snapshot = 0;
         inner.snapshot = bytes.len() as u64;
         // Only a sure owner removes what the snapshot supersedes.
-        self.ensure_lease(inner, |lease| lease.lease - lease.margin)?;
-        let (highest, _) = ownership::highest(self.fs.as_ref(), &self.layout)?;
-        if highest > inner.epoch {
-            return Ok(());
-        }
+        self.ensure_sole(inner)?;
         self.remove_superseded(epoch, place.segment, number)
     }
 
@@ -298,35 +317,49 @@ impl Registry {
             }
             return Ok(());
         };
+        // What was promised for later must count from now on.
+        let is_promised = writer.unsynced.iter().any(|r| !matches!(r, Record::Beat(_)));
         let synced = writer.sync();
-        let epoch = writer.epoch;
+        let checked = match synced {
+            Ok(()) if is_promised => {
+                self.ensure_lease(&mut inner, |lease| lease.lease - lease.margin)
+            }
+            other => other,
+        };
+        let epoch = inner.epoch;
+        inner.lose(String::new());
         inner.role = Role::Closed;
-        synced?;
+        checked?;
         self.fs.publish(&self.layout.released(epoch), b"").map(drop)
     }
 
-    fn beat(&self) -> bool {
-        let mut inner = self.lock();
-        let Role::Owner(writer) = &mut inner.role else { return false };
-        if writer.pid != std::process::id() {
+    /// A sign of life in the journal; false once the registry is not owned any more. A thread
+    /// calls it at every beat of the lease.
+    pub fn beat(&self) -> bool {
+        if self.pid != std::process::id() {
             return false;
         }
+        let mut inner = self.lock();
+        let Role::Owner(writer) = &mut inner.role else { return false };
         let began = self.clock.boottime();
         let beat = Record::Beat(self.clock.now());
-        let (file, lease, epoch) = (&writer.file, writer.lease, writer.epoch);
-        if file.is_dead() || began - writer.beat > lease.lease / 2.0 {
-            // The next write claims anew; a beat must not hide that the lease ran out.
-            return true;
-        }
-        if writer.append(&beat).and_then(|()| writer.sync()).is_ok() {
-            writer.beat = began;
+        let (lease, epoch) = (writer.lease, writer.epoch);
+        // The next write claims anew; a beat must not hide that the lease ran out.
+        if began - writer.beat <= lease.lease / 2.0 {
+            writer.unsynced.retain(|record| !matches!(record, Record::Beat(_)));
+            writer.append(&beat);
+            if writer.sync().is_ok() {
+                writer.beat = began;
+            }
+            let place = writer.place();
+            inner.place = place;
         }
         if let Ok((highest, _)) = ownership::highest(self.fs.as_ref(), &self.layout)
             && highest > epoch
         {
             let by = ownership::read_owner(self.fs.as_ref(), &self.layout, highest);
             let by = by.map_or_else(|_| "another process".to_owned(), |owner| owner.describe());
-            inner.role = Role::Lost(format!("{by} took it over"));
+            inner.lose(format!("{by} took it over"));
             return false;
         }
         true
@@ -339,6 +372,14 @@ impl Inner {
             Role::Owner(writer) => Ok(writer),
             _ => Err(lost("it is not owned")),
         }
+    }
+
+    /// Writes no more, whatever is not synced.
+    pub(super) fn lose(&mut self, why: String) {
+        if let Role::Owner(writer) = &mut self.role {
+            writer.file.abandon();
+        }
+        self.role = Role::Lost(why);
     }
 }
 
