@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -234,3 +235,25 @@ def test_removing_unsets_the_default(registry: bw.Registry) -> None:
     assert not registry.file_dir.exists()
     with pytest.raises(bw.NoDefaultRegistryError):
         bw.get_default_registry()
+
+
+def test_debugging_is_silent_unless_asked_for(tmp_path: Path) -> None:
+    code = (
+        "import batchwright as bw\n"
+        "reg = bw.make_registry(None, conf_file=None)\n"
+        "reg.cluster_functions = bw.Interactive()\n"
+        "reg.batch_map(abs, [1])\n"
+        "reg.submit_jobs()\n"
+    )
+    said = {
+        value: subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "BATCHWRIGHT_DEBUG": value},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stderr
+        for value in ("0", "1")
+    }
+    assert said["0"] == ""
+    assert "submitting" in said["1"]

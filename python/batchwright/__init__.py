@@ -6,9 +6,12 @@ Names are imported when they are first used, because nodes import this package, 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
+# Importing `typing` would take longer than all the rest.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from batchwright.apply import (
         btlapply as btlapply,
     )

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from batchwright import resources, serialization, store
+from batchwright.debugging import is_debugging
 from batchwright.executor import executor
 from batchwright.settings import freeze
 
@@ -103,11 +104,6 @@ def _jobs(reg: Registry, ids: Any) -> pa.Table:
     from batchwright.tables import get_job_pars, unwrap
 
     return unwrap(get_job_pars(reg, ids))
-
-
-def is_debugging() -> bool:
-    """Whether the user asked for everything to be told and kept."""
-    return os.environ.get("BATCHWRIGHT_DEBUG", "") not in ("", "0")
 
 
 def header(reg: Registry) -> str:

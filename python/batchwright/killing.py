@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import operator
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -56,7 +55,7 @@ def kill_jobs(reg: Registry, ids: IdsLike = None) -> pa.Table:
         return _table([], frozenset(), requested)
     backend.run_hook("pre_kill", reg, requested)
     chunks = [chunk for chunk, *_ in hit]
-    unfinished = functools.reduce(operator.or_, (JobIds(jobs) for *_, jobs in hit))
+    unfinished = functools.reduce(JobIds.__or__, (JobIds(jobs) for *_, jobs in hit), JobIds())
     store.core.void(chunks)
     alive = tuple(batch for _, batch, _, _ in hit if batch)
     stopped = _kill(reg, alive)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from batchwright import configuration, default, temporary
+from batchwright import configuration, debugging, default, temporary
 from batchwright import store as stores
 from batchwright.errors import ConfigError, RegistryNotFoundError
 from batchwright.registry import Registry
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from batchwright import _core
 
+debugging.set_up_logger()
 _SEARCH: Final = cast("Any", ...)
 _ACCESS = ("private", "group", "public")
 

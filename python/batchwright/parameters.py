@@ -90,8 +90,8 @@ def _columns(table: Any, what: str) -> dict[str, Any]:
 
 def _indexes(table: Any) -> set[str]:
     """Give the columns in which a pandas index travels; it is no parameter."""
-    described = table.schema.pandas_metadata or {}
-    return {name for name in described.get("index_columns", ()) if isinstance(name, str)}
+    described: dict[str, list[Any]] = table.schema.pandas_metadata or {}
+    return {name for name in described.get("index_columns", []) if isinstance(name, str)}
 
 
 def _from_rows(rows: Sequence[Mapping[str, Any]], what: str) -> dict[str, Any]:

@@ -102,8 +102,8 @@ def _path(name: str, value: Any) -> str:
     return text(name, _plain_path(value))
 
 
-def _plain_path(value: Any) -> Any:
-    return os.fspath(cast("Any", value)) if isinstance(value, os.PathLike) else value
+def _plain_path(value: object) -> object:
+    return os.fspath(cast("str", value)) if isinstance(value, os.PathLike) else value
 
 
 def _setup(name: str, value: object) -> list[str]:

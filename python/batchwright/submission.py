@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from batchwright import ids as job_ids
 from batchwright import looking, parameters, resources
-from batchwright.collection import JobCollection, describe, header, is_debugging
+from batchwright.collection import JobCollection, describe, header
+from batchwright.debugging import is_debugging
 from batchwright.errors import ConfigError, JobsOnSystemError, SubmitError
 from batchwright.ids import IdsLike, JobIds
 from batchwright.waiting import Sleep, sleeping
@@ -432,6 +433,7 @@ def _submit_one(
     reg: Registry, backend: ClusterFunctions, jc: JobCollection, wait: Callable[[int], float]
 ) -> None:
     for iteration in _from_zero():
+        _log.debug("submitting %s: %s", jc.job_name, jc.exec_command)
         backend.run_hook("pre_submit_job", reg, jc)
         result = backend.submit(reg, jc)
         if result.status == 0:

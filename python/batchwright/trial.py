@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from batchwright import ids as job_ids
 from batchwright import parameters, resources, store
 from batchwright.clusters.interactive import in_process, run_executor
-from batchwright.collection import header, is_debugging
+from batchwright.collection import header
+from batchwright.debugging import is_debugging
 from batchwright.errors import JobError
 from batchwright.executor import executor
 from batchwright.ids import IdsLike
