@@ -390,10 +390,7 @@ impl JournalFile for RealJournal {
 impl Drop for RealJournal {
     fn drop(&mut self) {
         debug_assert!(
-            !self.dirty
-                || self.dead
-                || self.pid != std::process::id()
-                || std::thread::panicking(),
+            !self.dirty || self.dead || self.pid != std::process::id() || std::thread::panicking(),
             "`{}` was dropped with unsynced frames",
             self.path.display()
         );

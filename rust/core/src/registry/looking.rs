@@ -16,7 +16,7 @@ use crate::journal::{EndRow, Ends, FileNews, GivenUp, News, Record, Returned};
 use crate::layout::{ChunkId, Layout, RunId};
 use crate::process::{self, Identity};
 use crate::run::{self, Body, Cause, Claim, Failure, Void};
-use crate::tables::{Phase, Stage, Tables};
+use crate::tables::{Chunk, Phase, Stage, Tables};
 
 use super::ownership::{Lease, Owner};
 use super::writing::Durability;
@@ -220,23 +220,59 @@ impl Registry {
             }
             *looks < LATE_LOOKS
         });
+        for chunk in grown.iter().filter(|chunk| !tables.open.contains(chunk)) {
+            if let Some(looked) = tables.chunks.get(*chunk as usize).and_then(|c| late(tables, c)) {
+                looks.late.entry(*chunk).or_insert(looked);
+            }
+        }
         looks.late.extend(returned.into_iter().map(|chunk| (chunk, 0)));
         Ok(Synced { changed, grown, looked })
     }
 
+    /// Tasks that were absent in `looks` looks in a row and are silent, and whether an executor
+    /// had claimed them: what accounting may be asked about before they are given up.
+    pub fn vanished(&self, looks: u32) -> Vec<(TaskId, bool)> {
+        let inner = self.lock();
+        let tables = &inner.tables;
+        let gone = tables.open.iter().copied().filter(|c| self.is_vanished(&inner, *c, looks));
+        gone.filter_map(|c| Some((task_id(tables, c)?, has_claim(tables, c)))).collect()
+    }
+
+    /// What the scheduler told the first executor that claimed a task of the chunk.
+    pub fn claimed_by(&self, chunk: ChunkId) -> Option<BTreeMap<String, String>> {
+        let runs: Vec<RunId> = self.read(|tables| {
+            let tasks = tables.tasks_of(chunk).into_iter();
+            let tasks = tasks.map(|index| &tables.chunks[index as usize]);
+            let files = tasks.flat_map(|task| task.files.iter().map(move |n| (task, *n)));
+            let files = files.map(|(task, n)| (task, &tables.files[n as usize - 1]));
+            files.filter(|(_, file)| !file.void).map(|(task, f)| task.run(f.run)).collect()
+        });
+        let claim = |record: run::Record<'_>| match record {
+            run::Record::Claim(claim) => Some(claim.scheduler),
+            _ => None,
+        };
+        runs.into_iter().find_map(|id| self.first_record(id, claim).flatten())
+    }
+
     /// Gives up tasks that were absent in `looks` looks in a row and are silent, where the void
-    /// is won. Returns the jobs that expired.
-    pub fn expire(&self, looks: u32) -> Result<IdSet> {
+    /// is won. Returns the jobs that expired. `causes` says by batch id what accounting knows;
+    /// none: the task is still on its way, so it is not given up.
+    pub fn expire(&self, looks: u32, causes: &HashMap<String, Option<Cause>>) -> Result<IdSet> {
         let mut inner = self.lock();
         if !matches!(inner.role, Role::Owner(_)) {
             return Ok(IdSet::default());
         }
         self.ensure_owner(&mut inner)?;
+        let known = |inner: &Inner, chunk: u32| {
+            let batch_id = inner.tables.chunks.get(chunk as usize)?.batch_id.as_ref()?;
+            causes.get(batch_id).copied()
+        };
         let candidates: Vec<u32> = inner
             .tables
             .open
             .iter()
             .copied()
+            .filter(|chunk| known(&inner, *chunk) != Some(None))
             .filter(|chunk| self.is_vanished(&inner, *chunk, looks))
             .collect();
         if candidates.is_empty() {
@@ -257,7 +293,8 @@ impl Registry {
                 continue;
             }
             expired.extend(&inner.tables.unfinished_of(chunk));
-            let cause = if claimed { Cause::Lost } else { Cause::NotStarted };
+            let unknown = if claimed { Cause::Lost } else { Cause::NotStarted };
+            let cause = known(&inner, chunk).flatten().unwrap_or(unknown);
             given_up.entry(cause as u8).or_default().push(chunk);
         }
         if given_up.is_empty() {
@@ -445,6 +482,15 @@ fn died_here(claim: &Claim) -> bool {
         && !process::is_alive(claim.pid, claim.start_ticks)
 }
 
+/// A later result beats an error, and two runs of a task may end the same job. How often a task
+/// whose jobs all ended counts as read in vain already; none if no result can come any more.
+fn late(tables: &Tables, chunk: &Chunk) -> Option<u32> {
+    let has_error = chunk.jobs.iter().any(|job| tables.jobs.stage_of(job) == Stage::Error);
+    let mut files = chunk.files.iter().map(|number| &tables.files[*number as usize - 1]);
+    let is_closed = files.any(|file| file.closed.is_some());
+    has_error.then_some(if is_closed { LATE_LOOKS - LATE_LOOKS_AFTER_LOAD } else { 0 })
+}
+
 /// What one look at run files gave.
 struct Synced {
     changed: bool,
@@ -610,7 +656,9 @@ impl<'a> Reading<'a> {
         file.offset = position.offset;
         file.seq = position.seq;
         self.new_files += u32::from(number.is_none());
-        self.grown.insert(chunk);
+        if !file.void {
+            self.grown.insert(chunk);
+        }
         self.news.files.push(file);
         Ok(true)
     }

@@ -145,8 +145,7 @@ impl Registry {
         })?;
         let root = path.canonicalize().map_err(|e| Error::io("find", path, &e))?;
         let identity = IdentityFile::new(kind, seed, access);
-        let made =
-            Self::create_with(Arc::new(fs), Arc::new(SystemClock), &root, identity, opening);
+        let made = Self::create_with(Arc::new(fs), Arc::new(SystemClock), &root, identity, opening);
         if made.is_err() {
             let _gone = maintenance::remove_tree(path);
         }

@@ -438,7 +438,8 @@ impl Random {
 pub(crate) fn rounds(short: u64) -> impl Iterator<Item = u64> {
     let minutes: Option<f64> =
         std::env::var("BATCHWRIGHT_SOAK").ok().and_then(|text| text.parse().ok());
-    let end = minutes.map(|m| std::time::Instant::now() + std::time::Duration::from_secs_f64(m * 60.0));
+    let end =
+        minutes.map(|m| std::time::Instant::now() + std::time::Duration::from_secs_f64(m * 60.0));
     (0..).take_while(move |round| match end {
         Some(end) => *round < short || std::time::Instant::now() < end,
         None => *round < short,

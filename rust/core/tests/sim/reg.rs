@@ -10,7 +10,6 @@ use batchwright_core::Result;
 use batchwright_core::access::Access;
 use batchwright_core::collection::Limits;
 use batchwright_core::frame::{self, Content, FileId, FrameWriter};
-use batchwright_core::fs::Fs;
 use batchwright_core::ids::JobId;
 use batchwright_core::layout::{ChunkId, RunId};
 use batchwright_core::registry::ownership::Lease;
@@ -72,8 +71,8 @@ pub(crate) fn intend(
     registry.intend(&plan, &|| false)
 }
 
-/// The tables without what is random: the names of chunks and files.
-pub(crate) fn digest(tables: &Tables) -> Vec<u8> {
+/// The tables without what is random, the names of chunks and files, and without an index.
+pub(crate) fn digest(tables: &Tables) -> Tables {
     let mut tables = tables.clone();
     for chunk in &mut tables.chunks {
         chunk.id = [0; 16];
@@ -81,7 +80,8 @@ pub(crate) fn digest(tables: &Tables) -> Vec<u8> {
     for file in &mut tables.files {
         file.id = [0; 16];
     }
-    postcard::to_stdvec(&tables).expect("tables are plain data")
+    let bytes = postcard::to_stdvec(&tables).expect("tables are plain data");
+    postcard::from_bytes(&bytes).expect("tables can be read back")
 }
 
 /// The pen of one run, as the executor has it.
