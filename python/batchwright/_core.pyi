@@ -2,7 +2,7 @@
 in-process backend import it; everything else goes through them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal, final
 
 import numpy as np
@@ -214,8 +214,14 @@ class Store:
         """
     def sync(self) -> bool:
         """Merges what run files say; True if anything changed. Readers do it in memory."""
-    def expire(self, looks: int) -> IdSet:
-        """Gives up chunks absent in `looks` looks in a row and silent, if the void is won."""
+    def vanished(self, looks: int) -> list[tuple[str, str, bool]]:
+        """(chunk, batch id, whether it was claimed) of what `expire` would give up."""
+    def claimed_by(self, chunk: str) -> dict[str, str] | None:
+        """What the scheduler told the executor of a chunk as variables; None if none ran."""
+    def expire(self, looks: int, causes: Mapping[str, str | None] = ...) -> IdSet:
+        """Gives up chunks absent in `looks` looks in a row and silent, if the void is won.
+        `causes` by batch id; None: it is on its way, and not given up.
+        """
     def give_up(self, chunks: Sequence[str], requested: IdSet, cause: str) -> None:
         """After a kill: unfinished jobs among `requested` become defined, siblings expired."""
     def void(self, chunks: Sequence[str]) -> None:
@@ -291,9 +297,14 @@ def wait_for_interrupt(seconds: float) -> None: ...
 
 # -- hosts without a scheduler (in-process halves of `batchwright-exec host`)
 def host_request(
-    store: Store, chunk: str, cores: int, host_cores: int, max_concurrent: int
+    store: Store,
+    chunk: str,
+    cores: int,
+    host_cores: int,
+    max_concurrent: int,
+    host: str | None = None,
 ) -> None:
-    """Appends the chunk to this host's queue, synced."""
+    """Appends the chunk to a host's queue, this one's by default, synced."""
 
 def host_listing(path: str) -> list[str]:
     """JSON of each chunk of a registry on this host, as `batchwright-exec host list` prints."""

@@ -20,6 +20,7 @@ pub(crate) fn host_name() -> String {
 }
 
 #[pyfunction]
+#[pyo3(signature = (store, chunk, cores, host_cores, max_concurrent, host=None))]
 pub(crate) fn host_request(
     py: Python<'_>,
     store: &Store,
@@ -27,11 +28,15 @@ pub(crate) fn host_request(
     cores: u32,
     host_cores: u32,
     max_concurrent: u32,
+    host: Option<&str>,
 ) -> PyResult<()> {
     enter(py, |_| {
         let at = store.registry.now();
         let request = Request { chunk, cores, max_concurrent, host_cores, at };
-        store.registry.request(&process::host_name(), request)
+        match host {
+            Some(host) => store.registry.request(host, request),
+            None => store.registry.request(&process::host_name(), request),
+        }
     })
 }
 

@@ -1,6 +1,6 @@
 //! An opened registry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -378,12 +378,7 @@ impl Store {
     }
 
     #[pyo3(signature = (backend, listing))]
-    fn observe(
-        &self,
-        py: Python<'_>,
-        backend: &str,
-        listing: Option<Vec<(String, bool, String)>>,
-    ) {
+    fn observe(&self, py: Python<'_>, backend: &str, listing: Option<Vec<(String, bool, String)>>) {
         let listed = |(batch_id, running, reason)| Listed { batch_id, running, reason };
         let listing: Option<Vec<Listed>> =
             listing.map(|listing| listing.into_iter().map(listed).collect());
@@ -394,8 +389,35 @@ impl Store {
         enter(py, |interrupt| self.registry.sync(&|| interrupt.is_set()))
     }
 
-    fn expire(&self, py: Python<'_>, looks: u32) -> PyResult<IdSet> {
-        enter(py, |_| self.registry.expire(looks)).map(IdSet)
+    fn vanished(&self, py: Python<'_>, looks: u32) -> Vec<(String, String, bool)> {
+        let tasks = py.detach(|| self.registry.vanished(looks));
+        let named =
+            tasks.into_iter().map(|(t, claimed)| (t.chunk.to_string(), t.batch_id, claimed));
+        named.collect()
+    }
+
+    fn claimed_by(
+        &self,
+        py: Python<'_>,
+        chunk: &str,
+    ) -> PyResult<Option<BTreeMap<String, String>>> {
+        enter(py, |_| Ok::<_, Error>(self.registry.claimed_by(chunk_id(chunk)?)))
+    }
+
+    #[pyo3(signature = (looks, causes=HashMap::new()))]
+    fn expire(
+        &self,
+        py: Python<'_>,
+        looks: u32,
+        causes: HashMap<String, Option<String>>,
+    ) -> PyResult<IdSet> {
+        enter(py, |_| {
+            let causes = causes.into_iter().map(|(batch, cause)| {
+                Ok::<_, Error>((batch, cause.map(|cause| cause_of(&cause)).transpose()?))
+            });
+            self.registry.expire(looks, &causes.collect::<Result<_, _>>()?)
+        })
+        .map(IdSet)
     }
 
     fn give_up(
@@ -405,9 +427,7 @@ impl Store {
         requested: &IdSet,
         cause: &str,
     ) -> PyResult<()> {
-        enter(py, |_| {
-            self.registry.give_up(&chunk_ids(&chunks)?, &requested.0, cause_of(cause)?)
-        })
+        enter(py, |_| self.registry.give_up(&chunk_ids(&chunks)?, &requested.0, cause_of(cause)?))
     }
 
     fn void(&self, py: Python<'_>, chunks: Vec<String>) -> PyResult<()> {
@@ -486,11 +506,7 @@ impl Store {
 }
 
 /// One definition's columns with the ids of its jobs before them.
-fn parameters(
-    registry: &Registry,
-    index: usize,
-    ids: Option<&Ids>,
-) -> Result<ArrowTable, Error> {
+fn parameters(registry: &Registry, index: usize, ids: Option<&Ids>) -> Result<ArrowTable, Error> {
     let segment = registry.segment(index)?;
     let first = registry.read(|tables| tables.definitions[index].first);
     let mut fields = vec![Arc::new(Field::new("job_id", DataType::Int64, true))];
@@ -506,7 +522,8 @@ fn parameters(
             Some(ids) => {
                 let wanted = ids.intersection(&Ids::range(start, end - 1));
                 let rows: UInt32Array = wanted.iter().map(|id| id - start).collect();
-                let taken = batch.columns().iter().map(|c| arrow_select::take::take(c, &rows, None));
+                let taken =
+                    batch.columns().iter().map(|c| arrow_select::take::take(c, &rows, None));
                 let taken = taken.collect::<Result<Vec<_>, _>>().map_err(failed)?;
                 (wanted.iter().collect(), taken)
             }
@@ -529,9 +546,8 @@ pub(crate) struct ResultReader(Mutex<registry::ResultReader>);
 #[pymethods]
 impl ResultReader {
     fn next_batch<'py>(&self, py: Python<'py>) -> PyResult<Option<Vec<Bound<'py, PyBytes>>>> {
-        let batch = enter(py, |_| {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).next_batch()
-        })?;
+        let batch =
+            enter(py, |_| self.0.lock().unwrap_or_else(PoisonError::into_inner).next_batch())?;
         Ok(batch.map(|batch| batch.iter().map(|bytes| PyBytes::new(py, bytes)).collect()))
     }
 }
@@ -546,11 +562,9 @@ impl LogReader {
         &self,
         py: Python<'py>,
     ) -> PyResult<Option<Vec<(JobId, Bound<'py, PyBytes>)>>> {
-        let batch = enter(py, |_| {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).next_batch()
-        })?;
-        Ok(batch.map(|batch| {
-            batch.iter().map(|(job, log)| (*job, PyBytes::new(py, log))).collect()
-        }))
+        let batch =
+            enter(py, |_| self.0.lock().unwrap_or_else(PoisonError::into_inner).next_batch())?;
+        Ok(batch
+            .map(|batch| batch.iter().map(|(job, log)| (*job, PyBytes::new(py, log))).collect()))
     }
 }
