@@ -140,7 +140,6 @@ def test_parameters_keep_their_types(registry: bw.Registry) -> None:
     assert pars(registry) == [row]
 
 
-@pytest.mark.xfail(reason="the core refuses timestamps with a zone", raises=ValueError)
 def test_times_keep_their_zone(registry: bw.Registry) -> None:
     moment = datetime.datetime(2024, 2, 29, 12, tzinfo=datetime.UTC)
     registry.batch_map(anything, x=[moment])

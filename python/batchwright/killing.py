@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -55,7 +54,6 @@ def kill_jobs(reg: Registry, ids: IdsLike = None) -> pa.Table:
         return _table([], frozenset(), requested)
     backend.run_hook("pre_kill", reg, requested)
     chunks = [chunk for chunk, *_ in hit]
-    unfinished = functools.reduce(JobIds.__or__, (JobIds(jobs) for *_, jobs in hit), JobIds())
     store.core.void(chunks)
     alive = tuple(batch for _, batch, _, _ in hit if batch)
     stopped = _kill(reg, alive)
@@ -64,19 +62,9 @@ def kill_jobs(reg: Registry, ids: IdsLike = None) -> pa.Table:
         # Before the merge: what executors say while they are stopped must not come first.
         store.core.give_up(gone, requested.core, "killed")
     store.core.sync()
-    if gone:
-        _forget_stopped(reg, requested & unfinished)
     looking.forget(reg)
     backend.run_hook("post_kill", reg, requested)
     return _table(hit, frozenset(gone), requested)
-
-
-def _forget_stopped(reg: Registry, jobs: JobIds) -> None:
-    """Make defined again what ran until we stopped it, and said so while it ended."""
-    for cause in ("stopped", "killed"):
-        stopped = reg.store.core.where("error", jobs.core, cause)
-        if len(stopped):
-            reg.store.core.reset(stopped)
 
 
 def _kill(reg: Registry, batch_ids: tuple[str, ...]) -> bool:

@@ -572,7 +572,17 @@ def _pickled(store: Store, name: str, values: Sequence[Any]) -> tuple[Any, Any]:
     pickles = pa.DictionaryArray.from_arrays(indices, pa.array(entries, pa.large_binary()))
     if set(map(type, values)) <= _NUMBERS:
         return pickles, pa.array([None if v is None else _as_float(v) for v in values])
+    if _is_of_one_zone(values):
+        return pickles, pa.array(values)
     return pickles, pa.array(texts, pa.string()).take(indices)
+
+
+def _is_of_one_zone(values: Sequence[Any]) -> bool:
+    """Whether all values are times of one zone, which tables can show as times."""
+    if not set(map(type, values)) <= {datetime.datetime, type(None)}:
+        return False
+    zones = {str(value.tzinfo) for value in values if value is not None}
+    return len(zones) == 1 and "None" not in zones
 
 
 def _as_float(number: float) -> float:

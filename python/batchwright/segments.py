@@ -46,10 +46,10 @@ class Parameter:
 
     @property
     def is_text(self) -> bool:
-        """Whether `shown` holds texts in place of the values, not numbers equal to them."""
+        """Whether `shown` holds texts in place of the values, not values equal to them."""
         import pyarrow as pa
 
-        return self.pickles is not None and not pa.types.is_floating(self.shown.type)
+        return self.pickles is not None and pa.types.is_string(self.shown.type)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ pub struct Segment {
 
 impl Segment {
     pub fn new(schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<Self> {
-        for field in schema.fields() {
+        for field in schema.fields().iter().filter(|field| !is_shown_only(field)) {
             refuse_type(field)?;
         }
         let mut starts = Vec::with_capacity(batches.len());
@@ -40,7 +40,7 @@ impl Segment {
             rows += batch.num_rows();
         }
         let fields = schema.fields().iter().enumerate();
-        let given = fields.filter(|(_, f)| !f.name().ends_with(TEXT_SUFFIX));
+        let given = fields.filter(|(_, f)| !is_shown_only(f));
         let parameters = given.map(|(index, _)| index).collect();
         Ok(Self { schema, batches, starts, parameters })
     }
@@ -82,6 +82,11 @@ impl Segment {
             Error::new(ErrorKind::Invalid, what).hint("give such times as text or numbers")
         })
     }
+}
+
+/// Whether only tables show the column.
+fn is_shown_only(field: &Field) -> bool {
+    field.name().ends_with(TEXT_SUFFIX)
 }
 
 fn failed(error: &ArrowError) -> Error {

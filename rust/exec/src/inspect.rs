@@ -12,11 +12,12 @@ use batchwright_core::run::{Body, End, Record};
 use batchwright_core::{Error, ErrorKind, Result};
 use serde_json::{Value, json};
 
-const CONTENTS: [(Content, &str); 4] = [
+const CONTENTS: [(Content, &str); 5] = [
     (Content::Owner, "owner"),
     (Content::Run, "run"),
     (Content::Collection, "collection"),
     (Content::Queue, "queue"),
+    (Content::Snapshot, "snapshot"),
 ];
 
 /// Writes a line about the file, one about each frame, and one about each stretch of damage.

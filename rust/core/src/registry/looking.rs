@@ -628,12 +628,14 @@ impl<'a> Reading<'a> {
                 found.extend(behind.frames);
             }
         }
-        if known.is_some_and(|f| f.offset == position.offset) {
-            return Ok(false);
-        }
         let mut records = Vec::with_capacity(found.len());
         for frame in &found {
             match run::Record::read(frame) {
+                // Looked at again later: its result has not arrived.
+                Ok(record) if !self.is_whole(task.run(run), &record) => {
+                    position = Position { offset: frame.offset, seq: frame.seq };
+                    break;
+                }
                 Ok(record) => records.push((frame.offset, record)),
                 Err(run::RecordFault::Newer(kind)) => {
                     let what = format!("`{}` has records of kind {kind}", path.display());
@@ -641,6 +643,9 @@ impl<'a> Reading<'a> {
                 }
                 Err(_) => {}
             }
+        }
+        if known.is_some_and(|f| f.offset == position.offset) {
+            return Ok(false);
         }
         // What is accepted must be durable here too: the executor may share this host.
         match self.registry.fs.sync(&path) {
@@ -661,6 +666,17 @@ impl<'a> Reading<'a> {
         }
         self.news.files.push(file);
         Ok(true)
+    }
+
+    /// A job is done only if its result is: one in a worker's own file must be there in full
+    /// length.
+    fn is_whole(&self, run: RunId, record: &run::Record<'_>) -> bool {
+        let run::Record::End(run::End { body: Body::Stored(stored), .. }) = record else {
+            return true;
+        };
+        let path = self.registry.layout.results(run, stored.worker);
+        let length = self.registry.fs.length(&path);
+        length.is_ok_and(|length| length >= stored.offset.saturating_add(stored.length))
     }
 
     /// Whether bytes that are no frame stay so: a sync mark says that they were durable, or good
@@ -745,7 +761,10 @@ impl<'a> Reading<'a> {
     /// largest run.
     fn counts(&self, tables: &Tables, file: &FileNews, end: &run::End<'_>) -> bool {
         let stage = tables.jobs.stage_of(end.job);
-        if stage == Stage::Done {
+        let killed = stage == Stage::Defined
+            || (stage == Stage::Expired && tables.cause_of(end.job) == Some(Cause::Killed));
+        // A killed job is what the kill made it, unless it had ended by its own doing.
+        if stage == Stage::Done || (killed && is_from_outside(end.cause)) {
             return false;
         }
         if let Some(row) = self.rows.get(&end.job) {
@@ -818,6 +837,10 @@ impl<'a> Reading<'a> {
         }
         self.stored_late.push(chunk);
     }
+}
+
+fn is_from_outside(cause: Option<Cause>) -> bool {
+    matches!(cause, Some(Cause::Stopped | Cause::Killed | Cause::Walltime | Cause::Preempted))
 }
 
 /// Records of any but the job's newest task are not the job's.

@@ -44,6 +44,8 @@ struct State {
     calls: u64,
     fault: Option<Fault>,
     failed: u64,
+    /// A clock, and how many seconds each sync of a journal takes on it.
+    slow: Option<(Arc<SimClock>, f64)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -161,6 +163,11 @@ impl SimFs {
         let mut state = self.state();
         let file = state.names[path];
         state.files[file] = bytes;
+    }
+
+    /// From now on a sync of a journal takes so long.
+    pub(crate) fn slow_down(&self, clock: &Arc<SimClock>, seconds: f64) {
+        self.state().slow = Some((clock.clone(), seconds));
     }
 
     /// Puts bytes under a name, durable at once.
@@ -357,7 +364,12 @@ impl JournalFile for SimJournal {
 
     fn sync(&mut self) -> Result<()> {
         self.ensure_alive()?;
-        let synced = self.fs.state().sync_file(self.file, &self.path);
+        let mut state = self.fs.state();
+        let synced = state.sync_file(self.file, &self.path);
+        if let Some((clock, seconds)) = &state.slow {
+            clock.advance(*seconds);
+        }
+        drop(state);
         self.dead = synced.is_err();
         synced
     }
