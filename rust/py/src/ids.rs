@@ -1,7 +1,7 @@
 //! Sets of job ids.
 
-use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch};
 use arrow_array::ffi::{FFI_ArrowArray, FFI_ArrowSchema};
+use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
 use batchwright_core::ids::{IdSet as Ids, JobId};
 use numpy::{PyArray1, PyReadonlyArray1};
@@ -81,9 +81,9 @@ impl IdSet {
     }
 
     fn __hash__(&self) -> u64 {
-        self.0.iter().fold(self.0.len(), |hash, id| {
-            (hash ^ u64::from(id)).wrapping_mul(0x0100_0000_01b3)
-        })
+        self.0
+            .iter()
+            .fold(self.0.len(), |hash, id| (hash ^ u64::from(id)).wrapping_mul(0x0100_0000_01b3))
     }
 
     #[pyo3(signature = (other, /))]

@@ -118,9 +118,8 @@ impl Run {
         let failure = JobFailure { type_name: r#type, message, traceback };
         let json = serde_json::to_vec(&failure).unwrap_or_default();
         self.with(py, |run| {
-            let cause = Cause::from_name(cause).ok_or_else(|| {
-                Error::new(ErrorKind::Invalid, format!("`{cause}` is no cause"))
-            })?;
+            let cause = Cause::from_name(cause)
+                .ok_or_else(|| Error::new(ErrorKind::Invalid, format!("`{cause}` is no cause")))?;
             let body = Body::Failure(&json);
             let cause = Some(cause);
             run.end(End { job, cause, tries: 1, started, ended, peak_kib, cpu_us, body })
