@@ -266,3 +266,122 @@ impl From<Texts> for Vec<String> {
         texts.texts
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Change {
+        Grow(usize),
+        Set(usize, i64),
+        Fill(usize, usize, i64),
+        FillIds(Vec<(u32, u32)>, i64),
+        Reload,
+    }
+
+    /// Rows near the ends of pieces, where mistakes live.
+    fn near() -> impl Strategy<Value = usize> {
+        (0usize..4, 0usize..6).prop_map(|(piece, off)| (piece * PIECE + off).saturating_sub(3))
+    }
+
+    fn change() -> impl Strategy<Value = Change> {
+        let value = prop_oneof![Just(-1i64), 0i64..3, any::<i64>()];
+        prop_oneof![
+            near().prop_map(Change::Grow),
+            (near(), value.clone()).prop_map(|(row, value)| Change::Set(row, value)),
+            (near(), near(), value.clone()).prop_map(|(a, b, v)| Change::Fill(a, b, v)),
+            (prop::collection::vec((near(), 0u32..9), 1..4), value).prop_map(|(ids, value)| {
+                let ids = ids.into_iter().map(|(id, more)| (id as u32 + 1, id as u32 + 1 + more));
+                Change::FillIds(ids.collect(), value)
+            }),
+            Just(Change::Reload),
+        ]
+    }
+
+    fn reloaded(column: &Column<i64>) -> Column<i64> {
+        let bytes = postcard::to_stdvec(column).expect("packed");
+        postcard::from_bytes(&bytes).expect("read back")
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn a_column_is_a_vector(changes in prop::collection::vec(change(), 1..12)) {
+            let mut column = Column::<i64>::new(-1);
+            let mut model: Vec<i64> = Vec::new();
+            for change in changes {
+                // A copy shares the pieces and keeps its own values.
+                let (copy, copied) = (column.clone(), model.clone());
+                match change {
+                    Change::Grow(length) => {
+                        column.grow(length);
+                        model.resize(model.len().max(length), -1);
+                    }
+                    Change::Set(row, value) if row < model.len() => {
+                        column.set(row, value);
+                        model[row] = value;
+                    }
+                    Change::Set(..) => {}
+                    Change::Fill(first, last, value) => {
+                        column.fill(first, last, value);
+                        let end = model.len().min(last + 1);
+                        if first < end {
+                            model[first..end].fill(value);
+                        }
+                    }
+                    Change::FillIds(ranges, value) => {
+                        let mut ids = IdSet::default();
+                        ranges.iter().for_each(|(a, b)| ids.extend(&IdSet::range(*a, *b)));
+                        column.fill_ids(&ids, value);
+                        for id in ids.iter() {
+                            if let Some(held) = model.get_mut(id as usize - 1) {
+                                *held = value;
+                            }
+                        }
+                    }
+                    Change::Reload => column = reloaded(&column),
+                }
+                prop_assert_eq!(column.len(), model.len());
+                prop_assert!(model.iter().enumerate().all(|(row, v)| column.get(row) == *v));
+                prop_assert_eq!(copy.len(), copied.len());
+                prop_assert!(copied.iter().enumerate().all(|(row, v)| copy.get(row) == *v));
+            }
+            let wanted = |v: i64| v == 1 || v == -1;
+            let ids: Vec<u32> = column.ids_where(wanted).iter().collect();
+            let rows = model.iter().zip(1u32..).filter(|(v, _)| wanted(**v));
+            prop_assert_eq!(ids, rows.map(|(_, id)| id).collect::<Vec<u32>>());
+            prop_assert_eq!(&reloaded(&column), &column);
+        }
+
+        #[test]
+        fn hostile_bytes_are_no_column(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            if let Some(column) = Column::<u8>::unpacked(&bytes) {
+                prop_assert!(column.len() <= (bytes.len() + 1) * PIECE);
+                let _value = column.get(column.len());
+            }
+        }
+
+        #[test]
+        fn damaged_bytes_do_not_panic(at in 0usize..300, bit in 0u8..8) {
+            let mut column = Column::<i64>::new(0);
+            column.grow(PIECE + 200);
+            (0..90).for_each(|row| column.set(PIECE + row, row as i64 * 1_000_003));
+            let mut bytes = column.packed();
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte ^= 1 << bit;
+            }
+            if let Some(mut column) = Column::<i64>::unpacked(&bytes) {
+                let length = column.len();
+                if length > 0 {
+                    column.set(length - 1, 5);
+                    column.fill(0, length - 1, 6);
+                }
+                let _ids = column.ids_where(|v| v == 6);
+            }
+        }
+    }
+}

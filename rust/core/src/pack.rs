@@ -85,3 +85,64 @@ pub(crate) fn take_differences(bytes: &mut &[u8], count: usize) -> Option<Vec<i6
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn numbers_come_back(values in prop::collection::vec(any::<u64>(), 0..50)) {
+            let mut bytes = Vec::new();
+            values.iter().for_each(|value| put(&mut bytes, *value));
+            let mut rest = bytes.as_slice();
+            for value in values {
+                prop_assert_eq!(take(&mut rest), Some(value));
+            }
+            prop_assert_eq!(take(&mut rest), None);
+        }
+
+        #[test]
+        fn runs_come_back(values in prop::collection::vec(0u64..3, 0..200)) {
+            let mut bytes = Vec::new();
+            put_runs(&mut bytes, values.iter().copied());
+            let rest = &mut bytes.as_slice();
+            prop_assert_eq!(take_runs(rest, values.len()), Some(values));
+            prop_assert!(rest.is_empty());
+        }
+
+        #[test]
+        fn differences_come_back(values in prop::collection::vec(any::<i64>(), 0..200)) {
+            let mut bytes = Vec::new();
+            put_differences(&mut bytes, values.iter().copied());
+            let rest = &mut bytes.as_slice();
+            prop_assert_eq!(take_differences(rest, values.len()), Some(values));
+            prop_assert!(rest.is_empty());
+        }
+
+        /// Any bytes give as many values as were asked for, or none.
+        #[test]
+        fn hostile_bytes_are_refused(
+            bytes in prop::collection::vec(any::<u8>(), 0..80),
+            count in 0usize..2000,
+        ) {
+            for values in [
+                take_runs(&mut bytes.as_slice(), count).map(|v| v.len()),
+                take_differences(&mut bytes.as_slice(), count).map(|v| v.len()),
+            ] {
+                prop_assert!(values.is_none_or(|length| length == count));
+            }
+        }
+    }
+
+    #[test]
+    fn a_count_that_no_bytes_can_hold_allocates_nothing() {
+        assert_eq!(take_differences(&mut [0; 9].as_slice(), usize::MAX), None);
+        let mut run = Vec::new();
+        put(&mut run, u64::MAX);
+        put(&mut run, 1);
+        assert_eq!(take_runs(&mut run.as_slice(), 1 << 16), None);
+    }
+}

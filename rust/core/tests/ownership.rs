@@ -33,8 +33,7 @@ fn of_many_threads_one_wins_and_its_file_is_whole() {
             RealFs::new(Access::Private).publish(&path, &bytes).expect("published")
         };
         let won: Vec<u8> = std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                (0..6u8).map(|n| scope.spawn(move || (n, claim(n)))).collect();
+            let threads: Vec<_> = (0..6u8).map(|n| scope.spawn(move || (n, claim(n)))).collect();
             let ended = threads.into_iter().map(|thread| thread.join().expect("no panic"));
             ended.filter(|(_, p)| *p == Published::Won).map(|(n, _)| n).collect()
         });
@@ -244,9 +243,8 @@ fn break_lock_follows_at_once_and_says_whom_it_displaced() {
     rival(&fs, &root, 2);
     let breaking = Opening { break_lock: true, ..opening() };
     let before = clock_seconds(&clock);
-    let next =
-        Registry::open_with(Arc::new(fs.clone()), clock.clone(), &root, breaking, &|| false)
-            .expect("followed");
+    let next = Registry::open_with(Arc::new(fs.clone()), clock.clone(), &root, breaking, &|| false)
+        .expect("followed");
     assert!(clock_seconds(&clock) - before < 1.0);
     assert_eq!((next.epoch(), next.displaced().as_deref()), (3, Some("ann@elsewhere, pid 7")));
     drop(registry);
@@ -336,7 +334,8 @@ fn a_failed_opening_leaves_nobody_to_wait_for() {
 fn a_forked_child_neither_writes_nor_hangs() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("registry");
-    let registry = Registry::create(&path, "registry", 1, Access::Private, opening()).expect("made");
+    let registry =
+        Registry::create(&path, "registry", 1, Access::Private, opening()).expect("made");
     let keep_busy = registry.clone();
     let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let stopped = stop.clone();

@@ -51,10 +51,8 @@ fn cases() -> Vec<(Plain<'static>, String)> {
         ));
     }
     for micros in [0, 1, -1, 86_400_000_000, -86_400_000_001, i64::MAX, i64::MIN] {
-        cases.push((
-            Plain::TimeDelta(micros),
-            format!("datetime.timedelta(microseconds={micros})"),
-        ));
+        cases
+            .push((Plain::TimeDelta(micros), format!("datetime.timedelta(microseconds={micros})")));
     }
     cases
 }
