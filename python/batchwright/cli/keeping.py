@@ -1,0 +1,112 @@
+"""`sweep`, `remove`, `conf`, `version`: the folder itself, and what applies to it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import click
+
+import batchwright as bw
+from batchwright.cli.endings import tell
+from batchwright.cli.opening import common_options, json_option, reading, writing
+from batchwright.cli.output import write_json
+
+
+@click.command()
+@common_options
+def sweep(registry: Path, as_json: bool) -> None:
+    """Remove files that belong to no job any more.
+
+    \b
+    Example:
+      batchwright sweep
+    """  # noqa: D301 - click's mark of text that keeps its lines
+    with writing(registry) as reg:
+        removed = reg.sweep_registry()
+    if as_json:
+        write_json({"removed": removed})
+    else:
+        tell(f"{removed} {'file' if removed == 1 else 'files'} removed")
+
+
+@click.command()
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@common_options
+def remove(registry: Path, as_json: bool, yes: bool) -> None:
+    """Remove the registry with all results; asks first.
+
+    \b
+    Examples:
+      batchwright remove
+      batchwright remove -r old --yes
+    """  # noqa: D301 - click's mark of text that keeps its lines
+    if not yes:
+        counts = reading(registry).get_status()
+        asked = f"Remove `{registry}` with {counts.defined} jobs and {counts.done} results?"
+        click.confirm(asked, abort=True, err=True)
+    with writing(registry) as reg:
+        reg.remove_registry(wait=0)
+    if as_json:
+        write_json({"removed": str(reg.file_dir)})
+    else:
+        tell(f"`{registry}` removed")
+
+
+@click.command()
+@common_options
+def conf(registry: Path, as_json: bool) -> None:
+    """Tell which configuration file applies here, and the settings of the registry if there is one.
+
+    \b
+    Example:
+      batchwright conf --json
+    """  # noqa: D301 - click's mark of text that keeps its lines
+    from batchwright.settings import KINDS
+
+    file = bw.find_conf_file()
+    settings: dict[str, Any] | None = None
+    if (registry / "registry.json").is_file():
+        reg = reading(registry)
+        settings = {name: getattr(reg, name) for name in KINDS}
+    if as_json:
+        plain = None if settings is None else {n: _plain(v) for n, v in settings.items()}
+        where = None if settings is None else str(registry)
+        write_json({"file": file and str(file), "registry": where, "settings": plain})
+        return
+    click.echo(f"configuration: {file or 'none'}")
+    if settings is None:
+        tell(f"no registry in `{registry}`")
+        return
+    click.echo(f"registry: {registry}")
+    for name, value in settings.items():
+        click.echo(f"  {name}: {_plain(value)}")
+
+
+def _plain(value: object) -> object:
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, tuple | list):
+        return [str(one) for one in cast("Sequence[object]", value)]
+    if isinstance(value, Mapping):
+        return dict(cast("Mapping[str, object]", value))
+    return repr(value)
+
+
+@click.command()
+@json_option
+def version(as_json: bool) -> None:
+    """Tell the version.
+
+    \b
+    Example:
+      batchwright version
+    """  # noqa: D301 - click's mark of text that keeps its lines
+    if as_json:
+        write_json({"batchwright": bw.__version__, "python": platform.python_version()})
+    else:
+        click.echo(f"batchwright {bw.__version__}")
