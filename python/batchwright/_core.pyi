@@ -206,6 +206,9 @@ class Store:
         """
 
     # -- looking
+    @property
+    def n_open(self) -> int:
+        """How many tasks are not over."""
     def open_chunks(self) -> list[tuple[str, str, str]]:
         """(chunk, backend, batch id; empty while unknown) of each unfinished task."""
     def observe(self, backend: str, listing: Sequence[tuple[str, bool, str]] | None) -> None:

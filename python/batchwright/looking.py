@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from batchwright import settling
 from batchwright.errors import BatchwrightError, OwnershipLostError
 
 if TYPE_CHECKING:
@@ -35,17 +36,41 @@ def sync(reg: Registry, *, expire_after: int | None = None) -> bool:
     looked = has_open_jobs(reg) and look(reg, backend)
     backend.run_hook("pre_sync", reg)
     changed = store.core.sync()
+    changed = settling.settle(reg) or changed
     if looked and store.writeable:
         limit = expire_after if expire_after is not None else store.settings.get("expire_after")
-        changed = bool(store.core.expire(limit)) or changed
+        changed = _expire(reg, backend, limit) or changed
     backend.run_hook("post_sync", reg)
     return changed
 
 
+def _expire(reg: Registry, backend: ClusterFunctions, limit: int) -> bool:
+    """Give up what vanished; the system's accounting may know why."""
+    core = reg.store.core
+    if type(backend).account is _no_account():
+        return bool(core.expire(limit))
+    gone = {batch: claimed for _, batch, claimed in core.vanished(limit) if batch}
+    if not gone:
+        return False
+    try:
+        causes = backend.account(reg, gone)
+    except OwnershipLostError:
+        raise
+    except (BatchwrightError, OSError) as error:
+        _log.warning("asking `%s` what became of jobs failed: %s", backend.name, error)
+        causes = {}
+    return bool(core.expire(limit, dict(causes)))
+
+
+def _no_account() -> object:
+    from batchwright.clusters.base import ClusterFunctions
+
+    return ClusterFunctions.account
+
+
 def has_open_jobs(reg: Registry) -> bool:
     """Whether any submitted job has not ended."""
-    counts = reg.store.core.counts(None)
-    return counts["submitted"] > counts["done"] + counts["error"] + counts["expired"]
+    return reg.store.core.n_open > 0
 
 
 def look(reg: Registry, backend: ClusterFunctions) -> bool:

@@ -27,6 +27,15 @@ impl IdSet {
         Self(bitmap)
     }
 
+    /// From ids in any order; ascending ones, as they mostly are, cost the least.
+    pub fn from_any(ids: Vec<JobId>) -> Self {
+        if ids.is_sorted_by(|a, b| a < b) {
+            let sorted = RoaringBitmap::from_sorted_iter(ids.iter().copied());
+            return Self(sorted.unwrap_or_else(|_| ids.iter().copied().collect()));
+        }
+        Self(ids.into_iter().collect())
+    }
+
     pub fn from_bitmap(bitmap: RoaringBitmap) -> Self {
         Self(bitmap)
     }
@@ -59,6 +68,7 @@ impl IdSet {
         self.0.iter()
     }
 
+    #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         Self(&self.0 | &other.0)
     }
@@ -68,14 +78,17 @@ impl IdSet {
         self.0 |= &other.0;
     }
 
+    #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
         Self(&self.0 & &other.0)
     }
 
+    #[must_use]
     pub fn difference(&self, other: &Self) -> Self {
         Self(&self.0 - &other.0)
     }
 
+    #[must_use]
     pub fn symmetric_difference(&self, other: &Self) -> Self {
         Self(&self.0 ^ &other.0)
     }

@@ -19,7 +19,7 @@ pub(crate) struct IdSet(pub(crate) Ids);
 
 /// Any order, duplicates dropped.
 pub(crate) fn from_array(ids: &PyReadonlyArray1<'_, i64>) -> PyResult<Ids> {
-    Ok(to_vec(ids)?.into_iter().collect())
+    Ok(Ids::from_any(to_vec(ids)?))
 }
 
 /// In the order given.

@@ -306,7 +306,8 @@ impl Store {
     #[pyo3(signature = (ids))]
     fn status(&self, py: Python<'_>, ids: Option<&IdSet>) -> ArrowTable {
         let ids = ids.map(|ids| &ids.0);
-        table(py.detach(|| self.registry.job_table(ids)))
+        let batches = py.detach(|| self.registry.job_table(ids));
+        ArrowTable::new(batches[0].schema(), batches)
     }
 
     // -- submitting
@@ -372,6 +373,11 @@ impl Store {
     }
 
     // -- looking
+
+    #[getter]
+    fn n_open(&self, py: Python<'_>) -> usize {
+        py.detach(|| self.registry.read(|tables| tables.open.len()))
+    }
 
     fn open_chunks(&self, py: Python<'_>) -> Vec<Task> {
         py.detach(|| self.registry.open_tasks().iter().map(task).collect())
@@ -518,18 +524,18 @@ fn parameters(registry: &Registry, index: usize, ids: Option<&Ids>) -> Result<Ar
         let end = start + batch.num_rows() as u32;
         let failed = |e: arrow_schema::ArrowError| invalid(e.to_string());
         let (numbers, columns) = match ids {
-            None => ((start..end).collect::<Vec<u32>>(), batch.columns().to_vec()),
+            None => ((start..end).map(i64::from).collect(), batch.columns().to_vec()),
             Some(ids) => {
                 let wanted = ids.intersection(&Ids::range(start, end - 1));
                 let rows: UInt32Array = wanted.iter().map(|id| id - start).collect();
                 let taken =
                     batch.columns().iter().map(|c| arrow_select::take::take(c, &rows, None));
                 let taken = taken.collect::<Result<Vec<_>, _>>().map_err(failed)?;
-                (wanted.iter().collect(), taken)
+                (wanted.iter().map(i64::from).collect::<Vec<i64>>(), taken)
             }
         };
         start = end;
-        let job_id: Int64Array = numbers.into_iter().map(i64::from).collect();
+        let job_id = Int64Array::from(numbers);
         let mut arrays: Vec<ArrayRef> = vec![Arc::new(job_id)];
         arrays.extend(columns);
         if !arrays[0].is_empty() {

@@ -16,6 +16,9 @@ use crate::tables::{Chunk, NEVER, Stage, Tables, row};
 
 use super::{Inner, Registry};
 
+/// Fewer jobs than this are not worth a thread.
+const SERIAL: usize = 50_000;
+
 /// What a job can be asked to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Predicate {
@@ -105,20 +108,50 @@ impl Registry {
         }
     }
 
-    /// `job_id`, the status columns in the job table's order, `resources` and `tags`.
-    pub fn job_table(&self, ids: Option<&IdSet>) -> RecordBatch {
+    /// `job_id`, the status columns in the job table's order, `resources` and `tags`; in batches
+    /// that all cores build side by side.
+    pub fn job_table(&self, ids: Option<&IdSet>) -> Vec<RecordBatch> {
         let inner = self.lock();
         let all = inner.tables.all_ids();
         let ids = ids.unwrap_or(&all);
-        let mut table = Builders::new();
         let queued = all_where(&inner, Predicate::Queued);
         let tables = &inner.tables;
-        let mut of_chunk = ChunkTexts::default();
-        for job in ids.iter() {
-            table.push(tables, job, queued.contains(job), &mut of_chunk);
-        }
-        table.finish(tables, ids)
+        let parts = parts_of(ids);
+        std::thread::scope(|scope| {
+            let build = |part: &IdSet| batch_of(tables, part, &queued);
+            let (first, others) = parts.split_first().expect("there is one part at least");
+            let others: Vec<_> = others.iter().map(|p| scope.spawn(move || build(p))).collect();
+            let first = build(first);
+            let others = others.into_iter().map(|thread| thread.join().expect("no panic in it"));
+            std::iter::once(first).chain(others).collect()
+        })
     }
+}
+
+/// Ids in as many parts of equal size as there are cores; small sets stay whole.
+fn parts_of(ids: &IdSet) -> Vec<IdSet> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let count = ids.len() as usize;
+    if count < SERIAL || cores == 1 {
+        return vec![ids.clone()];
+    }
+    let size = count.div_ceil(cores) as u32;
+    let bounds = (0..cores as u32).map(|core| (core * size, (core + 1) * size - 1));
+    let part = |(first, last): (u32, u32)| {
+        let first = ids.select(first)?;
+        let last = ids.select(last).or(ids.max())?;
+        Some(ids.intersection(&IdSet::range(first, last)))
+    };
+    bounds.filter_map(part).collect()
+}
+
+fn batch_of(tables: &Tables, ids: &IdSet, queued: &IdSet) -> RecordBatch {
+    let mut table = Builders::new();
+    let mut of_chunk = ChunkTexts::default();
+    for job in ids.iter() {
+        table.push(tables, job, queued.contains(job), &mut of_chunk);
+    }
+    table.finish(tables, ids)
 }
 
 fn all_where(inner: &Inner, predicate: Predicate) -> IdSet {

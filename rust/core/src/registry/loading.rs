@@ -65,6 +65,21 @@ fn numbered(names: &[String], kind: &str) -> BTreeMap<u64, Vec<u32>> {
     found
 }
 
+/// Epoch, segment and length of the newest journal file.
+pub(super) fn newest_journal(
+    fs: &dyn Fs,
+    layout: &Layout,
+) -> Result<Option<(u64, u32, u64)>> {
+    let names = fs.look(layout.root())?;
+    let newest = names.iter().filter_map(|name| Layout::parse_numbered("journal", name)).max();
+    let Some((epoch, segment)) = newest else { return Ok(None) };
+    match fs.length(&layout.journal(epoch, segment)) {
+        Ok(length) => Ok(Some((epoch, segment, length))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Loads what counts of all epochs below `before`.
 pub(super) fn load(fs: &dyn Fs, layout: &Layout, before: u64) -> Result<Loaded> {
     let look = || {

@@ -96,6 +96,8 @@ struct Inner {
     role: Role,
     place: loading::Place,
     epoch: u64,
+    /// As a reader saw it last: epoch, segment, length.
+    newest_journal: Option<(u64, u32, u64)>,
     /// Journal bytes since the newest snapshot, and that snapshot's size.
     since_snapshot: u64,
     snapshot: u64,
@@ -230,6 +232,7 @@ impl Registry {
                 role: Role::Reader,
                 place: loading::Place::default(),
                 epoch: 0,
+                newest_journal: None,
                 since_snapshot: 0,
                 snapshot: 0,
                 postponed: 0,
@@ -328,11 +331,20 @@ impl Registry {
 
     /// Takes over what owners have written since; true if anything was. Owners know it all.
     pub fn refresh(&self) -> Result<bool> {
-        if matches!(self.lock().role, Role::Owner(_)) {
+        {
+            let inner = self.lock();
+            if matches!(inner.role, Role::Owner(_)) {
+                return Ok(false);
+            }
+        }
+        // Seen before it is read: what comes in between is found the next time.
+        let newest = loading::newest_journal(self.fs.as_ref(), &self.layout)?;
+        if newest.is_some() && newest == self.lock().newest_journal {
             return Ok(false);
         }
         let loaded = loading::load(self.fs.as_ref(), &self.layout, u64::MAX)?;
         let mut inner = self.lock();
+        inner.newest_journal = newest;
         let before = (inner.epoch, inner.place);
         let after = (loaded.epoch, loaded.place);
         if before == after {
