@@ -8,8 +8,8 @@ import shlex
 import site
 import sys
 import sysconfig
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from batchwright.registry import Registry
 
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+_END = "END_OF_TASKS"
 _RECORDED = ("numpy", "pyarrow", "torch", "pandas", "polars")
 
 
@@ -49,6 +51,8 @@ class JobCollection:
     array_jobs: int = 0
     """The number of array tasks; 0 if this is no array."""
     array_var: str | None = None
+    tasks: tuple[Path, ...] = ()
+    """The collections that are the tasks of an array, if it has chunks for tasks."""
     command: tuple[str, ...] = ()
     """The command that runs the collection, as words."""
     debug: bool = False
@@ -56,8 +60,17 @@ class JobCollection:
 
     @property
     def exec_command(self) -> str:
-        """The command that runs the collection, as a line of shell."""
-        return shlex.join(self.command)
+        """The command that runs the collection, or the array task that this is, as shell."""
+        if not self.tasks:
+            return shlex.join(self.command)
+        words = shlex.join(self.command[:-1])
+        files = "\n".join(str(path) for path in self.tasks)
+        return f'{words} "$(sed -n "${{{self.array_var}}}p" <<\'{_END}\'\n{files}\n{_END}\n)"'
+
+    @property
+    def short_name(self) -> str:
+        """The chunk's short name: a letter and 14 more, which every scheduler takes."""
+        return short_name(self.job_hash)
 
     @property
     def jobs(self) -> pa.Table:
@@ -68,6 +81,31 @@ class JobCollection:
             return self.read_jobs()
         rows = store.open_collection(self.uri).rows()
         return pa.table({"job_id": pa.array([row[0] for row in rows], pa.int64())})
+
+
+def short_name(chunk: str) -> str:
+    """Give 70 bits of a chunk's name in 15 letters and digits, as the core does.
+
+    Examples
+    --------
+    >>> short_name("0" * 31 + "f")
+    'bpaaaaaaaaaaaaa'
+    """
+    number = int(chunk, 16)
+    return "b" + "".join(_ALPHABET[number >> (5 * i) & 31] for i in range(14))
+
+
+def as_array(collections: Sequence[JobCollection], array_var: str | None) -> JobCollection:
+    """Give one collection for the scheduler whose array tasks are whole chunks."""
+    first = collections[0]
+    return replace(
+        first,
+        n_jobs=sum(jc.n_jobs for jc in collections),
+        array_jobs=len(collections),
+        array_var=array_var,
+        tasks=tuple(jc.uri for jc in collections),
+        read_jobs=None,
+    )
 
 
 def describe(

@@ -150,6 +150,8 @@ def _load(core: _core.Store, path: Path, conf: Path | None, work_dir: Path | Non
         settings.override("work_dir", work_dir)
     if not reg.work_dir.is_dir():
         warnings.warn(f"`work_dir` is `{reg.work_dir}`, which is not here", stacklevel=3)
+    if core.writeable:
+        settling.doubt_unrecorded(reg)
     reg.store.update()
     return reg
 

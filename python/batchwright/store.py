@@ -37,6 +37,10 @@ class Store:
     temporary: bool = False
     pid: int = field(default_factory=os.getpid)
     look: Look = field(default_factory=Look)
+    doubts: dict[str, float] = field(default_factory=dict[str, float])
+    """Chunks that were handed over without a clear answer, and since when (monotonic)."""
+    settled: float = float("-inf")
+    """When they were last looked for."""
     closed: bool = False
     removed: bool = False
     """Whether the folder is gone."""
@@ -110,10 +114,16 @@ def opened(path: Path, *, writeable: bool, break_lock: bool) -> _core.Store:
 
 
 def request_on_host(
-    store: Store, chunk: str, cores: int, host_cores: int, max_concurrent: int
+    store: Store,
+    chunk: str,
+    cores: int,
+    host_cores: int,
+    max_concurrent: int,
+    host: str | None = None,
 ) -> None:
-    """Queue a chunk for this host's cores."""
-    _core.host_request(store.core, chunk, cores, host_cores, max_concurrent)
+    """Queue a chunk for the cores of a host, by default this one."""
+    more = () if host is None else (host,)
+    _core.host_request(store.core, chunk, cores, host_cores, max_concurrent, *more)
 
 
 def listed_on_host(path: Path) -> list[dict[str, Any]]:
@@ -129,6 +139,11 @@ def host_name() -> str:
 def open_collection(path: Path) -> _core.Collection:
     """Read a job collection."""
     return _core.Collection.open(str(path))
+
+
+def tasks_of(path: Path) -> int:
+    """Give the number of array tasks of a published collection; 0 if it is no array."""
+    return int(json.loads(open_collection(path).header).get("tasks") or 0)
 
 
 def claim(path: Path) -> _core.Run | None:

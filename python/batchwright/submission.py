@@ -6,16 +6,18 @@ import logging
 import math
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from batchwright import ids as job_ids
-from batchwright import looking, parameters, resources
-from batchwright.collection import JobCollection, describe, header
+from batchwright import looking, parameters, resources, settling
+from batchwright.collection import JobCollection, as_array, describe, header
 from batchwright.debugging import is_debugging
-from batchwright.errors import ConfigError, JobsOnSystemError, SubmitError
+from batchwright.errors import ConfigError, JobsOnSystemError, SchedulerError, SubmitError
 from batchwright.ids import IdsLike, JobIds
+from batchwright.settings import freeze
 from batchwright.waiting import Sleep, sleeping
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 # Collections published ahead of their submission; what Ctrl-C has to take back.
 AHEAD = 64
 TEMPORARY = range(1, 101)
+UNANSWERED = 3
 _log = logging.getLogger("batchwright")
 
 
@@ -358,49 +361,84 @@ def _submit_all(
 ) -> None:
     from batchwright.progress import bar
 
+    handing = _Handing(reg, backend, wait)
     shared = header(reg)
     names = _names(reg, found)
     with bar("submitting", len(found), show=show) as advance:
-        for start in range(0, len(found), AHEAD):
-            _submit_some(
-                reg,
-                backend,
-                found,
-                range(start, min(start + AHEAD, len(found))),
-                shared,
-                names,
-                wait,
-                advance,
-            )
+        for places, is_array in _groups(reg, backend, found):
+            _submit_some(handing, found, places, shared, names, advance, is_array=is_array)
+
+
+def _groups(reg: Registry, backend: ClusterFunctions, found: Plan) -> Iterator[tuple[range, bool]]:
+    """Give places to publish together, and whether they go as one array of chunks."""
+    size = backend.array_size(reg) if len(found) > 1 else 1
+    start = 0
+    while start < len(found):
+        resource = found.resource_of[start]
+        wanted = _wants_array(found.asked(start)) and size > 1
+        limit = min(start + (size if wanted else AHEAD), len(found))
+        stop = start + 1
+        while stop < limit and (found.resource_of[stop] == resource or not wanted):
+            if not wanted and size > 1 and _wants_array(found.asked(stop)):
+                break
+            stop += 1
+        yield range(start, stop), wanted and stop - start > 1
+        start = stop
+
+
+def _wants_array(asked: Mapping[str, Any]) -> bool:
+    return bool(asked.get("array", True)) and not asked.get("chunks_as_arrayjobs")
+
+
+@dataclass(slots=True)
+class _Handing:
+    """One submission under way."""
+
+    reg: Registry
+    backend: ClusterFunctions
+    wait: Callable[[int], float]
+    unanswered: int = 0
+    """Calls in a row without a clear answer."""
 
 
 def _submit_some(
-    reg: Registry,
-    backend: ClusterFunctions,
+    handing: _Handing,
     found: Plan,
     places: range,
     shared: str,
     names: Mapping[int, str],
-    wait: Callable[[int], float],
     advance: Callable[[int], None],
+    *,
+    is_array: bool,
 ) -> None:
     """Publish some collections and hand them over; what is not accepted is taken back."""
-    core = reg.store.core
-    is_array = any(asked.get("chunks_as_arrayjobs") for asked in found.resources)
-    hashes = _intend(reg, backend, found, places, shared, is_array=is_array)
+    reg, backend = handing.reg, handing.backend
+    by_job = any(asked.get("chunks_as_arrayjobs") for asked in found.resources)
+    hashes = _intend(reg, backend, found, places, shared, is_array=by_job)
+    collections = [
+        describe(reg, chunk, found.asked(place), found.jobs(place), is_array=by_job, names=names)
+        for place, chunk in zip(places, hashes, strict=True)
+    ]
     waiting = list(hashes)
     try:
-        for place, chunk in zip(places, hashes, strict=True):
-            jc = describe(
-                reg, chunk, found.asked(place), found.jobs(place), is_array=is_array, names=names
-            )
-            _wait_for_room(reg, backend, jc, wait)
-            _submit_one(reg, backend, jc, wait)
-            waiting.pop(0)
-            advance(1)
+        for some in [collections] if is_array else [[jc] for jc in collections]:
+            jc = as_array(some, backend.array_var) if is_array else some[0]
+            jc = _throttled(reg, jc)
+            _wait_for_room(reg, backend, jc, handing.wait)
+            _submit_one(handing, jc, [one.job_hash for one in some])
+            del waiting[: len(some)]
+            advance(len(some))
     except BaseException:
-        core.take_back(waiting)
+        settling.doubt(reg, reg.store.core.take_back(waiting))
         raise
+
+
+def _throttled(reg: Registry, jc: JobCollection) -> JobCollection:
+    """Let the template see the registry's limit, where it is an array's to keep."""
+    limit = reg.max_concurrent_jobs
+    if not jc.array_jobs or limit is None or "max_concurrent_jobs" in jc.resources:
+        return jc
+    return replace(jc, resources=freeze({**jc.resources, "max_concurrent_jobs": limit}))
 
 
 def _intend(
@@ -429,15 +467,18 @@ def _intend(
     )
 
 
-def _submit_one(
-    reg: Registry, backend: ClusterFunctions, jc: JobCollection, wait: Callable[[int], float]
-) -> None:
+def _submit_one(handing: _Handing, jc: JobCollection, chunks: Sequence[str]) -> None:
+    reg, backend = handing.reg, handing.backend
     for iteration in _from_zero():
-        _log.debug("submitting %s: %s", jc.job_name, jc.exec_command)
         backend.run_hook("pre_submit_job", reg, jc)
-        result = backend.submit(reg, jc)
+        try:
+            result = backend.submit(reg, jc)
+        except SchedulerError as error:
+            _doubt(handing, jc, chunks, error)
+            return
+        handing.unanswered = 0
         if result.status == 0:
-            _record(reg, jc, result)
+            _record(reg, jc, chunks, result)
             backend.run_hook("post_submit_job", reg, jc)
             return
         if result.status not in TEMPORARY:
@@ -445,9 +486,34 @@ def _submit_one(
                 f"cluster functions `{backend.name}` refused `{jc.job_name}` with status "
                 f"{result.status}: {result.message or 'no reason given'}"
             )
-        seconds = wait(iteration)
+        seconds = handing.wait(iteration)
         _tell(f"not accepted yet ({result.message or 'busy'}), again in {seconds:.3g} s")
         time.sleep(seconds)
+
+
+def _doubt(
+    handing: _Handing, jc: JobCollection, chunks: Sequence[str], error: SchedulerError
+) -> None:
+    """Look for what may have arrived; it is never handed over again under the same name."""
+    reg = handing.reg
+    settling.doubt(reg, chunks)
+    time.sleep(handing.backend.scheduler_latency)
+    reg.store.core.sync()
+    settling.settle(reg, at_once=True)
+    if not any(chunk in reg.store.doubts for chunk in chunks):
+        handing.unanswered = 0
+        return
+    handing.unanswered += 1
+    if handing.unanswered >= UNANSWERED:
+        raise SubmitError(
+            f"`{handing.backend.name}` gave no clear answer {UNANSWERED} times in a row, so the "
+            f"rest is not submitted; what is unknown will be found or taken back: {error}"
+        ) from error
+    warnings.warn(
+        f"it is not known yet whether `{jc.job_name}` was accepted: {error}; it will be found or "
+        "taken back",
+        stacklevel=2,
+    )
 
 
 def _from_zero() -> Iterator[int]:
@@ -457,14 +523,23 @@ def _from_zero() -> Iterator[int]:
         iteration += 1
 
 
-def _record(reg: Registry, jc: JobCollection, result: SubmitResult) -> None:
+def _record(reg: Registry, jc: JobCollection, chunks: Sequence[str], result: SubmitResult) -> None:
     batch_ids = [str(batch) for batch in result.batch_ids]
     if not batch_ids:
         raise SubmitError(
             f"cluster functions `{reg.cluster_functions.name}` accepted `{jc.job_name}` without a "
             "batch id: give one in `SubmitResult`"
         )
-    reg.store.core.submitted(jc.job_hash, batch_ids, result.log_file)
+    if len(chunks) == 1:
+        reg.store.core.submitted(chunks[0], batch_ids, result.log_file)
+        return
+    if len(batch_ids) != len(chunks):
+        raise SubmitError(
+            f"cluster functions `{reg.cluster_functions.name}` gave {len(batch_ids)} batch ids for "
+            f"an array of {len(chunks)} tasks"
+        )
+    for chunk, batch in zip(chunks, batch_ids, strict=True):
+        reg.store.core.submitted(chunk, [batch], result.log_file)
 
 
 def _wait_for_room(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import inspect
 import os
 import re
+import signal
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
 from batchwright import serialization
+from batchwright.clusters import remote
 from batchwright.errors import ConfigError, SchedulerError
 
 if TYPE_CHECKING:
@@ -33,13 +36,12 @@ HOOKS = (
 )
 NODE_HOOKS = ("pre_do_collection", "post_do_collection")
 TEMPORARY = range(1, 101)
-_HERE = ("localhost", "127.0.0.1", "::1", "")
-_HOST = re.compile(r"[A-Za-z0-9_.:@-]+")
 # What the submitting shell got from a scheduler must not reach the next job.
-_INHERITED = re.compile(r"(SLURM|SBATCH|PBS|LSB|SGE|PMI|OMPI)(_|X|I|$).*")
+_INHERITED = re.compile(r"(SLURM|SBATCH|PBS|LSB|SGE|PMI|PMIX|OMPI|BATCHWRIGHT)_.*|JOB_ID")
 _CONFIGURATION = frozenset(
     {"SLURM_CONF", "SGE_ROOT", "SGE_CELL", "SGE_QMASTER_PORT", "SGE_EXECD_PORT", "SGE_CLUSTER_NAME"}
     | {"PBS_SERVER", "PBS_CONF_FILE", "PBS_EXEC", "PBS_DEFAULT", "LSB_CONFDIR"}
+    | {"BATCHWRIGHT_DEBUG", "BATCHWRIGHT_EXEC", "BATCHWRIGHT_NODE"}
 )
 _SECRET = re.compile(r".*(TOKEN|SECRET|PASSW).*|.*_KEY|AWS_.*")
 
@@ -141,6 +143,42 @@ class ClusterFunctions(ABC):
     def list_jobs(self, reg: Registry) -> Mapping[str, BatchState] | None:
         """List all jobs on the system in one call; None where that is unsupported."""
         return None
+
+    def find_submitted(
+        self, reg: Registry, chunks: Sequence[str]
+    ) -> Mapping[str, Sequence[str]] | None:
+        """Look chunks of unknown fate up by the marks they were submitted with.
+
+        Returns
+        -------
+        mapping
+            The batch ids of those that the system knows, one for each task; None where it
+            cannot be asked.
+        """
+        return None
+
+    def claimed_ids(self, said: Mapping[str, str], tasks: int) -> Sequence[str]:
+        """Give the batch ids of a chunk by what the system told its executor as variables."""
+        return ()
+
+    def account(self, reg: Registry, gone: Mapping[str, bool]) -> Mapping[str, str | None]:
+        """Ask, in one call, what became of jobs that the system lists no more.
+
+        Parameters
+        ----------
+        gone
+            Batch ids, and whether an executor had begun to run each.
+
+        Returns
+        -------
+        mapping
+            The cause by batch id where it is known; None for a job that is not gone after all.
+        """
+        return {}
+
+    def array_size(self, reg: Registry) -> int:
+        """How many chunks one call can submit as an array; 1 where there are no arrays."""
+        return 1
 
     def prepare_submit(self, reg: Registry) -> None:  # noqa: B027 - most have nothing to refuse
         """Refuse what cannot work, before anything is written."""
@@ -331,10 +369,16 @@ def run_command(
     stdin: str | None = None,
     nodename: str = "localhost",
     timeout: float = 60,
+    env: Mapping[str, str] = MappingProxyType({}),
 ) -> Completed:
     r"""Run a command of a scheduler, here or by ssh on another host.
 
     A missing program is exit code 127; a command that does not end in time a `SchedulerError`.
+
+    Parameters
+    ----------
+    env
+        Variables to add to its environment.
 
     Examples
     --------
@@ -344,31 +388,56 @@ def run_command(
     127
     """
     words = tuple(os.fspath(word) for word in argv)
-    command = words if nodename in _HERE else _by_ssh(words, nodename)
+    if remote.is_here(nodename):
+        return _run(words, words, stdin or "", timeout, env)
+    mark = remote.fresh_mark()
+    request = remote.request(words, stdin, env, mark)
+    done = _run(words, remote.ssh_command(nodename), request, timeout, {})
+    answer = remote.answer(done.stdout, mark)
+    if answer is None:
+        raise remote.failed(nodename, done.exit_code, done.stderr)
+    return Completed(words, answer[0], answer[1], done.stderr)
+
+
+def _run(
+    words: tuple[str, ...],
+    command: tuple[str, ...],
+    stdin: str,
+    timeout: float,
+    env: Mapping[str, str],
+) -> Completed:
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             command,
-            input=stdin if stdin is not None else "",
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            timeout=timeout,
-            env=command_environment(),
-            check=False,
+            env=command_environment() | dict(env),
+            start_new_session=True,
         )
     except (FileNotFoundError, PermissionError) as error:
-        return Completed(words, 127, "", f"{words[0]}: {error.strerror}")
+        return Completed(words, 127, "", f"{command[0]}: {error.strerror}")
+    except OSError as error:
+        raise SchedulerError(f"`{' '.join(words)}` cannot be started: {error}") from error
+    try:
+        out, err = process.communicate(stdin, timeout=timeout)
     except subprocess.TimeoutExpired:
-        raise SchedulerError(f"`{' '.join(words)}` did not end within {timeout} s") from None
-    return Completed(words, done.returncode, done.stdout, done.stderr)
+        _end(process)
+        raise SchedulerError(f"`{' '.join(words)}` did not end within {timeout:g} s") from None
+    except BaseException:
+        _end(process)
+        raise
+    return Completed(words, process.returncode, out, err)
 
 
-def _by_ssh(words: Sequence[str], nodename: str) -> tuple[str, ...]:
-    import shlex
-
-    if nodename.startswith("-") or not _HOST.fullmatch(nodename):
-        raise ConfigError(f"`{nodename}` is no name of a host")
-    return ("ssh", "-q", "-o", "BatchMode=yes", "--", nodename, shlex.join(words))
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a command with all it started: a child that holds the pipes would keep us waiting."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.communicate(timeout=5)
 
 
 def command_environment(keep: Iterable[str] = ()) -> dict[str, str]:

@@ -77,6 +77,11 @@ class Multicore(ClusterFunctions):
             if entry["state"] in ("queued", "running")
         }
 
+    def find_submitted(self, reg: Registry, chunks: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        """Find chunks in the queue, ended ones too."""
+        known = {entry["chunk"] for entry in store.listed_on_host(reg.file_dir)}
+        return {chunk: (batch_id(chunk),) for chunk in chunks if chunk in known}
+
     def kill(self, reg: Registry, batch_ids: Sequence[str]) -> None:
         """Stop chunks, with everything they started."""
         kill_on_host(reg.file_dir, [batch.partition(_SEPARATOR)[2] for batch in batch_ids])
