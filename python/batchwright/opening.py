@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from batchwright import configuration, debugging, default, temporary
+from batchwright import configuration, debugging, default, settling, temporary
 from batchwright import store as stores
 from batchwright.errors import ConfigError, RegistryNotFoundError
 from batchwright.registry import Registry

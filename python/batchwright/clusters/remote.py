@@ -47,15 +47,15 @@ def fresh_mark() -> str:
 def request(
     words: Sequence[str], stdin: str | None, environment: Mapping[str, str], mark: str
 ) -> str:
-    """Give the script that runs a command between marks.
+    r"""Give the script that runs a command between marks.
 
     Examples
     --------
     >>> print(request(["squeue", "--me"], None, {}, "bwX"))
-    printf '\\n%s\\n' bwX
+    printf '\n%s\n' bwX
     squeue --me </dev/null
     code=$?
-    printf '\\n%s %s\\n' bwX "$code"
+    printf '\n%s %s\n' bwX "$code"
     exit 0
     <BLANKLINE>
     """
@@ -71,13 +71,13 @@ def request(
 
 
 def answer(output: str, mark: str) -> tuple[int, str] | None:
-    """Give exit code and output of the command; None if the answer is not whole.
+    r"""Give exit code and output of the command; None if the answer is not whole.
 
     Examples
     --------
-    >>> answer("welcome\\n\\nbwX\\n17\\n\\nbwX 0\\n", "bwX")
-    (0, '17\\n')
-    >>> answer("welcome\\n\\nbwX\\n17\\n", "bwX") is None
+    >>> answer("welcome\n\nbwX\n17\n\nbwX 0\n", "bwX")
+    (0, '17\n')
+    >>> answer("welcome\n\nbwX\n17\n", "bwX") is None
     True
     """
     found = re.search(rf"\n{mark}\n(.*)\n{mark} (\d+)\n", output, re.DOTALL)

@@ -49,11 +49,12 @@ _SENTENCE: Final = re.compile(r"^Submitted batch job (\d+)(?: on cluster ([\w.-]
 _ROW: Final = re.compile(r"(\d+(?:_\d+)?)\|([A-Z_]+)\|(.*)")
 _CLUSTER: Final = re.compile(r"CLUSTER: (\S+)")
 _WAITING: Final = frozenset(
-    "PENDING CONFIGURING REQUEUED REQUEUE_FED REQUEUE_HOLD RESV_DEL_HOLD SPECIAL_EXIT".split()
+    {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD"}
+    | {"SPECIAL_EXIT"}
 )
 _ENDED: Final = frozenset(
-    "COMPLETED CANCELLED FAILED TIMEOUT NODE_FAIL PREEMPTED BOOT_FAIL DEADLINE OUT_OF_MEMORY "
-    "REVOKED".split()
+    {"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL"}
+    | {"DEADLINE", "OUT_OF_MEMORY", "REVOKED"}
 )
 # By the first word of sacct's state: the cause where a job had begun, and where not.
 _CAUSES: Final[Mapping[str, tuple[str, str]]] = {
@@ -198,11 +199,11 @@ def submit_command(jc: JobCollection) -> list[str]:
 
 
 def parse_submit(done: Completed, tasks: int) -> SubmitResult:
-    """Read sbatch's answer.
+    r"""Read sbatch's answer.
 
     Examples
     --------
-    >>> parse_submit(Completed(("sbatch",), 0, "17;east\\n", ""), 2).batch_ids
+    >>> parse_submit(Completed(("sbatch",), 0, "17;east\n", ""), 2).batch_ids
     ['17_1;east', '17_2;east']
     """
     found = _ID.search(done.stdout) or _SENTENCE.search(done.stdout)
