@@ -11,6 +11,10 @@ pub trait Clock: Send + Sync {
     fn monotonic(&self) -> f64;
     /// Seconds that count suspend: how old the own lease is.
     fn boottime(&self) -> f64;
+    /// Waits between two looks.
+    fn sleep(&self, seconds: f64) {
+        std::thread::sleep(std::time::Duration::from_secs_f64(seconds));
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]

@@ -180,7 +180,7 @@ impl<'a> Collection<'a> {
         for frame in reader.by_ref() {
             match frame.kind {
                 ROWS => {
-                    read_rows(&frame, &mut rows).ok_or(CollectionFault::Damaged(frame.offset))?
+                    read_rows(&frame, &mut rows).ok_or(CollectionFault::Damaged(frame.offset))?;
                 }
                 other if frame.must_understand() => return Err(CollectionFault::Newer(other)),
                 _ => {}

@@ -107,7 +107,7 @@ impl<T: Value> Column<T> {
         let mut row = first;
         while row <= last && row < self.length {
             let piece_end = (row / PIECE + 1) * PIECE - 1;
-            let whole = row % PIECE == 0 && last >= piece_end.min(self.length - 1);
+            let whole = row.is_multiple_of(PIECE) && last >= piece_end.min(self.length - 1);
             if whole && (piece_end < self.length || value == self.blank) {
                 self.pieces[row / PIECE] = Piece::Same(value);
                 row = piece_end + 1;
@@ -335,7 +335,9 @@ mod tests {
                     }
                     Change::FillIds(ranges, value) => {
                         let mut ids = IdSet::default();
-                        ranges.iter().for_each(|(a, b)| ids.extend(&IdSet::range(*a, *b)));
+                        for (first, last) in ranges {
+                            ids.extend(&IdSet::range(first, last));
+                        }
                         column.fill_ids(&ids, value);
                         for id in ids.iter() {
                             if let Some(held) = model.get_mut(id as usize - 1) {

@@ -68,7 +68,7 @@ impl RealFs {
         Self { access }
     }
 
-    fn create_new(&self, path: &Path) -> io::Result<File> {
+    fn create_new(self, path: &Path) -> io::Result<File> {
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -80,7 +80,7 @@ impl RealFs {
     }
 
     /// Without hard links the final name itself is the claim.
-    fn publish_exclusive(&self, path: &Path, bytes: &[u8]) -> Result<Published> {
+    fn publish_exclusive(self, path: &Path, bytes: &[u8]) -> Result<Published> {
         match self.create_new(path) {
             Ok(mut file) => {
                 file.write_all(bytes)
@@ -95,7 +95,7 @@ impl RealFs {
     }
 
     /// As [`Fs::make_folder`], and an error of kind `Exists` where the folder is there.
-    pub fn make_new_folder(&self, path: &Path) -> Result<()> {
+    pub fn make_new_folder(self, path: &Path) -> Result<()> {
         if let Some(above) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
             self.make_folder(above)?;
         }
@@ -106,7 +106,7 @@ impl RealFs {
         sync_folder(parent(path))
     }
 
-    fn write_temporary(&self, path: &Path, bytes: &[u8], sync: bool) -> Result<(PathBuf, File)> {
+    fn write_temporary(self, path: &Path, bytes: &[u8], sync: bool) -> Result<(PathBuf, File)> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let temporary = path.with_file_name(format!(".{name}.{}", token()));
         let written = self.create_new(&temporary).and_then(|mut file| {
@@ -127,7 +127,13 @@ impl RealFs {
 pub fn token() -> String {
     let mut bytes = [0u8; 16];
     fill_random(&mut bytes);
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+    hex(&bytes)
+}
+
+/// Two digits a byte.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// Bytes from the operating system's generator, which Linux always has.

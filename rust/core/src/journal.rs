@@ -252,10 +252,8 @@ impl Record {
 
     pub fn read(frame: &Frame<'_>) -> Result<Self, RecordFault> {
         if usize::from(frame.kind) > Self::KINDS.len() {
-            return match frame.must_understand() {
-                true => Err(RecordFault::Newer(frame.kind)),
-                false => Err(RecordFault::Skip),
-            };
+            let is_vital = frame.must_understand();
+            return Err(if is_vital { RecordFault::Newer(frame.kind) } else { RecordFault::Skip });
         }
         postcard::from_bytes(frame.payload).map_err(|_| RecordFault::Malformed)
     }

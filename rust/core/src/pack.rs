@@ -96,7 +96,9 @@ mod tests {
         #[test]
         fn numbers_come_back(values in prop::collection::vec(any::<u64>(), 0..50)) {
             let mut bytes = Vec::new();
-            values.iter().for_each(|value| put(&mut bytes, *value));
+            for value in &values {
+                put(&mut bytes, *value);
+            }
             let mut rest = bytes.as_slice();
             for value in values {
                 prop_assert_eq!(take(&mut rest), Some(value));

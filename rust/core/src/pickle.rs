@@ -1,7 +1,7 @@
 //! Writes plain values as Python pickles (protocol 5), so that a node needs nothing but the
 //! standard library to read its parameters.
 //!
-//! Source of the format: `pickletools` of CPython.
+//! Source of the format: `CPython`'s `pickletools`.
 
 /// What a parameter can be without Python's help.
 #[derive(Clone, Debug, PartialEq)]

@@ -85,6 +85,7 @@ impl Default for Jobs {
 }
 
 /// All of a job's row that a submission changes.
+#[expect(clippy::struct_field_names, reason = "the columns' own names")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Attempt {
     stage: u8,
@@ -298,7 +299,9 @@ impl Tables {
                 self.settings.remove(name);
             }
             Record::Exports { put, remove } => {
-                remove.iter().for_each(|name| drop(self.exports.remove(name)));
+                for name in remove {
+                    self.exports.remove(name);
+                }
                 self.exports.extend(put.iter().cloned());
             }
             Record::Define(definition) => {
@@ -331,9 +334,10 @@ impl Tables {
         let resources: Vec<u32> = intent.resources.iter().map(|r| self.texts.number(r)).collect();
         for chunk in &intent.chunks {
             let resources = resources.get(chunk.resources as usize).copied().unwrap_or(0);
-            let tasks: Vec<(u32, IdSet)> = match intent.array_tasks {
-                true => chunk.jobs.iter().zip(1..).map(|(j, t)| (t, IdSet::range(j, j))).collect(),
-                false => vec![(0, chunk.jobs.clone())],
+            let tasks: Vec<(u32, IdSet)> = if intent.array_tasks {
+                chunk.jobs.iter().zip(1..).map(|(j, t)| (t, IdSet::range(j, j))).collect()
+            } else {
+                vec![(0, chunk.jobs.clone())]
             };
             for (task, jobs) in tasks {
                 let index = self.chunks.len() as u32;
@@ -360,7 +364,7 @@ impl Tables {
     }
 
     /// The rows that a new attempt replaces, of jobs that had one.
-    fn leave_chunks(&mut self, jobs: &IdSet) -> Vec<(JobId, Attempt)> {
+    fn leave_chunks(&self, jobs: &IdSet) -> Vec<(JobId, Attempt)> {
         let had_one = |job: &JobId| self.jobs.chunk.get(row(*job)) != 0;
         jobs.iter().filter(had_one).map(|job| (job, self.jobs.attempt_of(job))).collect()
     }
@@ -529,12 +533,11 @@ impl Tables {
             let known = &self.files[**number as usize - 1];
             known.run == news.run && known.segment == news.segment
         };
-        match chunk.files.iter().find(same) {
-            Some(number) => self.files[*number as usize - 1] = file,
-            None => {
-                self.files.push(file);
-                chunk.files.push(self.files.len() as u32);
-            }
+        if let Some(number) = chunk.files.iter().find(same) {
+            self.files[*number as usize - 1] = file;
+        } else {
+            self.files.push(file);
+            chunk.files.push(self.files.len() as u32);
         }
     }
 

@@ -1,4 +1,5 @@
 //! Power cuts and failing calls: nothing acknowledged is lost, nothing half-made appears.
+#![allow(clippy::print_stdout, reason = "figures of what was tried")]
 
 #[path = "sim/mod.rs"]
 mod sim;
@@ -38,10 +39,7 @@ const VERBS: &[Verb] = &[
             Pen::new(r, chunk, 0, 0).claim().done(1).failed(2).mark().closed(None).show(fs);
         }
         // A failed look is no error; it changes nothing and is repeated.
-        match r.sync(&|| false)? {
-            true => Ok(()),
-            false => Err(Error::new(ErrorKind::Io, "it saw nothing")),
-        }
+        if r.sync(&|| false)? { Ok(()) } else { Err(Error::new(ErrorKind::Io, "it saw nothing")) }
     }),
     ("save", |_, r| r.save(true).map(drop)),
     ("untag", |_, r| r.untag(&IdSet::range(3, 3), &["t".into()]).map(drop)),

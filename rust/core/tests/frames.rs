@@ -1,5 +1,6 @@
 //! Frames: a torn tail costs nothing that was whole, damage costs what it hit, and no bytes pass
 //! for a frame that nobody wrote.
+#![allow(clippy::print_stdout, reason = "figures of what was tried")]
 
 #[path = "sim/mod.rs"]
 mod sim;
@@ -46,7 +47,7 @@ impl Harm {
             }
             Self::ZeroByte => at + 1,
             Self::ZeroRest => bytes.len(),
-            Self::ZeroSector if at % 512 == 0 => bytes.len().min(at + 512),
+            Self::ZeroSector if at.is_multiple_of(512) => bytes.len().min(at + 512),
             Self::ZeroSector => return None,
         };
         if !matches!(self, Self::Flip) {
@@ -221,7 +222,7 @@ fn hostile_bytes_make_no_frames() {
     for round in rounds(300) {
         let mut random = Random(round);
         let mut hostile = bytes.clone();
-        for _ in 0..1 + random.below(30) {
+        for _ in 0..=random.below(30) {
             let at = FILE_HEADER + random.below(hostile.len() - FILE_HEADER);
             match random.below(3) {
                 0 => hostile[at] = random.next() as u8,

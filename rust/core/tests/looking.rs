@@ -1,4 +1,5 @@
 //! States from evidence: what run files, listings, absence and voids make of a job.
+#![allow(clippy::print_stdout, reason = "figures of what was tried")]
 
 #[path = "sim/mod.rs"]
 mod sim;

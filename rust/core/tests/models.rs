@@ -1,4 +1,5 @@
 //! Plain models of sets, collections, tables and registries, run side by side with the real ones.
+#![allow(clippy::print_stdout, reason = "figures of what was tried")]
 
 #[path = "sim/mod.rs"]
 mod sim;
@@ -91,7 +92,9 @@ proptest! {
             job: *job, task: job / 2, attempt: *call, call: *call, parameters,
         }).collect();
         let mut builder = Builder::new(&header);
-        rows.iter().for_each(|row| builder.row(*row));
+        for row in &rows {
+            builder.row(*row);
+        }
         let bytes = builder.finish();
         let whole = Collection::parse(&bytes).expect("whole");
         prop_assert_eq!(&whole.header, &header);
@@ -251,9 +254,10 @@ impl World {
         let chunks: Vec<&[JobId]> = jobs.chunks(size).collect();
         let given = intend(&self.registry, &chunks, is_array).expect("intended");
         for (jobs, chunk) in chunks.into_iter().zip(given) {
-            let tasks: Vec<Vec<JobId>> = match is_array {
-                true => jobs.iter().map(|job| vec![*job]).collect(),
-                false => vec![jobs.to_vec()],
+            let tasks: Vec<Vec<JobId>> = if is_array {
+                jobs.iter().map(|job| vec![*job]).collect()
+            } else {
+                vec![jobs.to_vec()]
             };
             for jobs in tasks {
                 let before = jobs.iter().map(|id| (*id, self.job(*id).clone())).collect();
@@ -375,9 +379,10 @@ impl World {
             }
             for id in self.unfinished(task) {
                 let job = self.job(id);
-                (job.stage, job.cause) = match asked.contains(&id) {
-                    true => (Stage::Defined, 0),
-                    false => (Stage::Expired, Cause::Killed as u8),
+                (job.stage, job.cause) = if asked.contains(&id) {
+                    (Stage::Defined, 0)
+                } else {
+                    (Stage::Expired, Cause::Killed as u8)
                 };
             }
             self.model.tasks[task].is_open = false;

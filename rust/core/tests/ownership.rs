@@ -1,4 +1,5 @@
 //! One writer: a claim has one winner, and who lost its epoch writes nothing that counts.
+#![allow(clippy::print_stdout, reason = "figures of what was tried")]
 
 #[path = "sim/mod.rs"]
 mod sim;
@@ -292,10 +293,10 @@ fn what_any_handle_acknowledged_is_there() {
                     if mine.assign(&name, Some("v")).is_ok() {
                         kept.lock().expect("no panic").push(name);
                     }
-                    if number % 5 == thread {
-                        if let Ok(other) = open(fs, clock, root) {
-                            mine = other;
-                        }
+                    if number % 5 == thread
+                        && let Ok(other) = open(fs, clock, root)
+                    {
+                        mine = other;
                     }
                 }
             });

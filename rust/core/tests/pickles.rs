@@ -1,4 +1,5 @@
 //! Pickles that the core writes are what Python reads.
+#![allow(clippy::print_stdout, reason = "figures of what was tried")]
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -57,6 +58,13 @@ fn cases() -> Vec<(Plain<'static>, String)> {
     cases
 }
 
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string grows");
+        text
+    })
+}
+
 #[test]
 fn python_reads_what_was_written() {
     let cases = cases();
@@ -75,15 +83,15 @@ fn python_reads_what_was_written() {
     for (value, expected) in &cases {
         let bytes = tuple(std::iter::once(value.clone())).expect("in range");
         program.push_str("check('");
-        bytes.iter().for_each(|byte| write!(program, "{byte:02x}").expect("a string grows"));
+        program.push_str(&hex(&bytes));
         writeln!(program, "', {expected})").expect("a string grows");
     }
     let all = tuple(cases.iter().map(|(value, _)| value.clone())).expect("in range");
     program.push_str("assert len(pickle.loads(bytes.fromhex('");
-    all.iter().for_each(|byte| write!(program, "{byte:02x}").expect("a string grows"));
+    program.push_str(&hex(&all));
     writeln!(program, "'))) == {}\nassert pickle.loads(bytes.fromhex('{}')) == ()", cases.len(), {
         let none = tuple(std::iter::empty()).expect("in range");
-        none.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        hex(&none)
     })
     .expect("a string grows");
     program.push_str("sys.exit(wrong != 0)\n");

@@ -181,7 +181,7 @@ impl Registry {
         for (id, segments) in runs {
             let wanted = |piece: &LogPiece| piece.job == job;
             let Some(log) = self.run_log(id, &segments, wanted)? else { continue };
-            let own = log.into_iter().flat_map(|(_, bytes)| bytes);
+            let own = log.into_values().flatten();
             printed.get_or_insert_default().extend(own);
         }
         Ok(printed)
@@ -275,6 +275,9 @@ fn runs_of(tables: &Tables, ids: &IdSet) -> Vec<RunSegments> {
     named.filter(|(_, segments)| !segments.is_empty()).collect()
 }
 
+/// Jobs and what they printed.
+type Logs = Vec<(JobId, Vec<u8>)>;
+
 /// Hands out logs run by run.
 pub struct LogReader {
     registry: Arc<Registry>,
@@ -284,7 +287,7 @@ pub struct LogReader {
 
 impl LogReader {
     /// The logs of the next run's jobs, ascending; none at the end.
-    pub fn next_batch(&mut self) -> Result<Option<Vec<(JobId, Vec<u8>)>>> {
+    pub fn next_batch(&mut self) -> Result<Option<Logs>> {
         let Some((id, segments)) = self.runs.next() else { return Ok(None) };
         let ids = &self.ids;
         let log = self.registry.run_log(id, &segments, |piece| ids.contains(piece.job))?;

@@ -61,15 +61,14 @@ fn numbered(names: &[String], kind: &str) -> BTreeMap<u64, Vec<u32>> {
     for (epoch, number) in names.iter().filter_map(|name| Layout::parse_numbered(kind, name)) {
         found.entry(epoch).or_default().push(number);
     }
-    found.values_mut().for_each(|numbers| numbers.sort_unstable());
+    for numbers in found.values_mut() {
+        numbers.sort_unstable();
+    }
     found
 }
 
 /// Epoch, segment and length of the newest journal file.
-pub(super) fn newest_journal(
-    fs: &dyn Fs,
-    layout: &Layout,
-) -> Result<Option<(u64, u32, u64)>> {
+pub(super) fn newest_journal(fs: &dyn Fs, layout: &Layout) -> Result<Option<(u64, u32, u64)>> {
     let names = fs.look(layout.root())?;
     let newest = names.iter().filter_map(|name| Layout::parse_numbered("journal", name)).max();
     let Some((epoch, segment)) = newest else { return Ok(None) };

@@ -124,18 +124,15 @@ impl Registry {
             }
             let Some(batch_id) = &chunk.batch_id else { continue };
             let look = looks.tasks.entry(*index).or_default();
-            match by_id.get(batch_id.as_str()) {
-                Some(listed) => {
-                    *look = Look {
-                        listed: Some(listed.running),
-                        reason: listed.reason.clone(),
-                        absent: 0,
-                    };
-                }
-                None => {
-                    look.listed = None;
-                    look.absent += 1;
-                }
+            if let Some(listed) = by_id.get(batch_id.as_str()) {
+                *look = Look {
+                    listed: Some(listed.running),
+                    reason: listed.reason.clone(),
+                    absent: 0,
+                };
+            } else {
+                look.listed = None;
+                look.absent += 1;
             }
         }
     }
@@ -896,11 +893,11 @@ fn last_beat(fs: &dyn Fs, layout: &Layout, epoch: u64) -> Result<Option<i64>> {
     let offset = length.saturating_sub(SIGN).max(FILE_HEADER as u64);
     let bytes = fs.tail(&path, offset)?;
     let frames = frame::scan(id, &bytes, Position { offset, seq: 0 }).frames;
-    let beats = frames.iter().filter_map(|frame| match Record::read(frame) {
+    let mut beats = frames.iter().rev().filter_map(|frame| match Record::read(frame) {
         Ok(Record::Beat(at)) => Some(at),
         _ => None,
     });
-    Ok(beats.last())
+    Ok(beats.next())
 }
 
 /// Looks until the epoch was silent for a lease; an error as soon as it shows a sign of life.
@@ -917,7 +914,7 @@ pub(super) fn wait_for_silence(
     let mut since = clock.monotonic();
     let mut looked = since;
     loop {
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        clock.sleep(0.05);
         if interrupted() {
             return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
         }

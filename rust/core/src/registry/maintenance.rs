@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::Published;
+use crate::fs::{Published, hex};
 use crate::ids::{IdSet, JobId};
 use crate::journal::Record;
 use crate::layout::ChunkId;
@@ -37,7 +37,7 @@ impl Registry {
     pub fn tag(&self, ids: &IdSet, tags: &[String]) -> Result<()> {
         self.check_ids(ids)?;
         let tagged = |tag: &String| Record::Tagged { tag: tag.clone(), ids: ids.clone() };
-        self.write_all(tags.iter().map(tagged).collect())
+        self.write_all(&tags.iter().map(tagged).collect::<Vec<_>>())
     }
 
     /// Returns the ids that lost a tag.
@@ -49,7 +49,7 @@ impl Registry {
         let records = tags.iter().zip(&lost).filter(|(_, ids)| !ids.is_empty());
         let untagged =
             records.map(|(tag, ids)| Record::Untagged { tag: tag.clone(), ids: ids.clone() });
-        self.write_all(untagged.collect())?;
+        self.write_all(&untagged.collect::<Vec<_>>())?;
         Ok(lost.iter().fold(IdSet::default(), |all, ids| all.union(ids)))
     }
 
@@ -68,15 +68,15 @@ impl Registry {
     }
 
     fn write_one(&self, record: Record) -> Result<()> {
-        self.write_all(vec![record])
+        self.write_all(&[record])
     }
 
-    fn write_all(&self, records: Vec<Record>) -> Result<()> {
+    fn write_all(&self, records: &[Record]) -> Result<()> {
         let mut inner = self.lock_to_write()?;
         if records.is_empty() {
             return Ok(());
         }
-        self.write(&mut inner, &records, Durability::Now)?;
+        self.write(&mut inner, records, Durability::Now)?;
         self.save_if_due(&mut inner);
         Ok(())
     }
@@ -184,7 +184,7 @@ pub(super) fn refuse_unknown(tables: &Tables, ids: &IdSet) -> Result<()> {
 /// 128 bits of BLAKE3 as hex.
 pub(super) fn object_hash(bytes: &[u8]) -> String {
     let hash = blake3::hash(bytes);
-    hash.as_bytes()[..16].iter().map(|b| format!("{b:02x}")).collect()
+    hex(&hash.as_bytes()[..16])
 }
 
 /// Removes a folder that was only half made.

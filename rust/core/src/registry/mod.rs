@@ -164,11 +164,11 @@ impl Registry {
     ) -> Result<Arc<Self>> {
         let layout = Layout::new(root);
         layout.folders().iter().try_for_each(|folder| fs.make_folder(folder))?;
-        let registry = Self::assemble(fs.clone(), clock, layout, identity, opening, None);
+        let registry = Self::assemble(fs, clock, layout, identity, opening, None);
         registry.follow(1, opening.lease)?;
         // Last, so that a folder is a registry only when it is whole.
         let json = serde_json::to_vec_pretty(&registry.identity).expect("plain data serialises");
-        match fs.publish(&registry.layout.identity(), &json)? {
+        match registry.fs.publish(&registry.layout.identity(), &json)? {
             Published::Won => Ok(registry),
             Published::Lost => Err(exists(root)),
         }
@@ -429,16 +429,18 @@ fn refuse_existing(path: &Path) -> Result<()> {
     }
 }
 
+/// What every version of an identity begins with.
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
+
 fn read_identity(fs: &dyn Fs, layout: &Layout) -> Result<IdentityFile> {
     let path = layout.identity();
     let bytes = fs.tail(&path, 0).map_err(|e| match e.kind() {
         ErrorKind::NotFound => not_found(layout.root()),
         _ => e,
     })?;
-    #[derive(Deserialize)]
-    struct Format {
-        format: u32,
-    }
     let damaged = |e: serde_json::Error| Error::corrupt(&path, 0, format!("no identity: {e}"));
     let format: Format = serde_json::from_slice(&bytes).map_err(damaged)?;
     if format.format > FORMAT {

@@ -1,6 +1,6 @@
 //! The owner's pen: appends records, syncs them, and knows whether they still count.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -114,7 +114,7 @@ impl Writer {
 
 fn publish_segment(
     fs: &dyn Fs,
-    path: &PathBuf,
+    path: &Path,
     first: &Record,
 ) -> Result<(Box<dyn JournalFile>, FrameWriter)> {
     let id = FileId::random();
@@ -155,13 +155,17 @@ impl Registry {
         self.ensure_lease(inner, |lease| lease.lease / 2.0)?;
         let writer = inner.writer()?;
         let before = writer.file.end();
-        records.iter().for_each(|record| writer.append(record));
+        for record in records {
+            writer.append(record);
+        }
         if writer.file.is_dead() || durability == Durability::Now {
             self.sync_or_lose(inner)?;
         }
         inner.place = inner.writer()?.place();
         inner.since_snapshot += inner.place.offset.saturating_sub(before);
-        records.iter().for_each(|record| inner.tables.apply(record));
+        for record in records {
+            inner.tables.apply(record);
+        }
         Ok(())
     }
 
@@ -220,7 +224,9 @@ impl Registry {
         let unsynced = std::mem::take(&mut old.unsynced);
         inner.lose("its next journal could not be begun".to_owned());
         let mut writer = Writer::begin(self, epoch + 1, adopt, began, lease)?;
-        unsynced.iter().for_each(|record| writer.append(record));
+        for record in &unsynced {
+            writer.append(record);
+        }
         inner.epoch = epoch + 1;
         inner.role = Role::Owner(Box::new(writer));
         Ok(())

@@ -91,7 +91,9 @@ impl State {
         let (meant, rest) = std::mem::take(&mut self.pending).into_iter().partition(is_meant);
         self.pending = rest;
         let meant: Vec<Change> = meant;
-        meant.into_iter().for_each(|change| self.settle(change));
+        for change in meant {
+            self.settle(change);
+        }
     }
 
     fn settle(&mut self, change: Change) {
@@ -232,8 +234,8 @@ impl SimFs {
                 (change, _) => after.settle(change),
             }
         }
-        after.files = after.durable_files.clone();
-        after.names = after.durable_names.clone();
+        after.files.clone_from(&after.durable_files);
+        after.names.clone_from(&after.durable_names);
         Self(Arc::new(Mutex::new(after)))
     }
 }
@@ -337,10 +339,7 @@ struct SimJournal {
 
 impl SimJournal {
     fn ensure_alive(&self) -> Result<()> {
-        match self.dead {
-            true => Err(Error::new(ErrorKind::Io, "a dead file was written")),
-            false => Ok(()),
-        }
+        if self.dead { Err(Error::new(ErrorKind::Io, "a dead file was written")) } else { Ok(()) }
     }
 }
 
@@ -428,7 +427,7 @@ impl Clock for SimClock {
     }
 }
 
-/// SplitMix64: the same numbers on every machine.
+/// `SplitMix64`: the same numbers on every machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Random(pub(crate) u64);
 
