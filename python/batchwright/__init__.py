@@ -54,6 +54,9 @@ if TYPE_CHECKING:
     from batchwright.clusters.multicore import (
         Socket as Socket,
     )
+    from batchwright.clusters.slurm import (
+        Slurm as Slurm,
+    )
     from batchwright.collection import (
         JobCollection as JobCollection,
     )
@@ -324,6 +327,12 @@ if TYPE_CHECKING:
     from batchwright.tables import (
         unwrap as unwrap,
     )
+    from batchwright.templates import (
+        find_template as find_template,
+    )
+    from batchwright.templates import (
+        render_script as render_script,
+    )
 
 # Where each name of the package is defined.
 _MODULES = {
@@ -334,6 +343,7 @@ _MODULES = {
     ),
     "clusters.interactive": "Interactive",
     "clusters.multicore": "Multicore Socket",
+    "clusters.slurm": "Slurm",
     "collection": "JobCollection",
     "configuration": "find_conf_file",
     "default": (
@@ -363,6 +373,7 @@ _MODULES = {
     "status": "Status",
     "submission": "SubmissionPlan",
     "tables": "unwrap",
+    "templates": "find_template render_script",
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
 __all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]

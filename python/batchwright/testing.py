@@ -1,0 +1,280 @@
+"""Tests that every backend must pass, for authors of backends; they need pytest.
+
+Subclass `Conformance` and give it the backend:
+
+    class TestMine(Conformance):
+        @pytest.fixture
+        def backend(self):
+            return Mine(scheduler_latency=1, fs_latency=0)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+import batchwright as bw
+
+
+class Conformance:
+    """What users rely on, whatever runs their jobs."""
+
+    patience: ClassVar[float] = 120
+    """Seconds within which a short job ends."""
+    resources: ClassVar[dict[str, object]] = {}
+    """Of all jobs."""
+
+    @pytest.fixture
+    def backend(self) -> bw.ClusterFunctions:
+        """Give the backend; override it."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        """Give a folder that the nodes see."""
+        return tmp_path
+
+    @pytest.fixture
+    def registry(self, folder: Path, backend: bw.ClusterFunctions) -> Iterator[bw.Registry]:
+        """Give an empty registry; what it still runs is killed."""
+        reg = bw.make_registry(
+            folder / "registry", work_dir=folder, conf_file=None, seed=1, make_default=False
+        )
+        reg.cluster_functions = backend
+        reg.default_resources = self.resources
+        reg.sleep = 0.5
+        yield reg
+        with contextlib.suppress(bw.BatchwrightError):
+            if reg.writeable:
+                reg.kill_jobs()
+
+    # -- jobs
+
+    def test_results_come_back(self, registry: bw.Registry) -> None:
+        """Each job's result, in the order of the ids."""
+        registry.batch_map(_square, range(20))
+        registry.submit_jobs(n_chunks=4)
+        assert registry.wait_for_jobs(timeout=self.patience)
+        assert registry.reduce_results_list() == [x * x for x in range(20)]
+
+    def test_a_job_fails_alone(self, registry: bw.Registry) -> None:
+        """Exceptions and crashes cost their own jobs."""
+        registry.batch_map(_trip, range(6))
+        registry.submit_jobs(n_chunks=2)
+        assert not registry.wait_for_jobs(timeout=self.patience)
+        assert registry.find_errors(cause="error") == {3}
+        assert registry.find_errors(cause="crashed") == {5}
+        assert registry.find_done() == {1, 2, 4, 6}
+        assert "job two trips" in registry.get_error_messages([3])["message"][0].as_py()
+
+    def test_logs_are_kept(self, registry: bw.Registry) -> None:
+        """Each job's own lines."""
+        registry.batch_map(_talk, ["here", "there"])
+        registry.submit_jobs(n_chunks=1)
+        assert registry.wait_for_jobs(timeout=self.patience)
+        assert registry.get_log(1) == ["it is here"]
+        assert registry.get_log(2) == ["it is there"]
+
+    def test_jobs_run_in_the_work_dir_with_their_environment(
+        self, registry: bw.Registry, folder: Path
+    ) -> None:
+        """`work_dir` and `env` reach the job; its parameters are never commands."""
+        registry.batch_map(_where, ["$(touch planted)", "'; touch planted; '"])
+        registry.submit_jobs(resources={"env": {"BW_TEST": "$(touch planted) `x`"}})
+        assert registry.wait_for_jobs(timeout=self.patience)
+        assert registry.load_result(1) == (str(folder), "$(touch planted) `x`", "$(touch planted)")
+        assert not (folder / "planted").exists()
+
+    def test_setup_runs_first(self, registry: bw.Registry) -> None:
+        """Lines of `setup` are shell."""
+        registry.batch_map(_where, [1])
+        registry.submit_jobs(resources={"setup": ["export BW_TEST=set", "true"]})
+        assert registry.wait_for_jobs(timeout=self.patience)
+        assert registry.load_result(1)[1] == "set"
+
+    def test_names_are_made_fit(self, registry: bw.Registry, folder: Path) -> None:
+        """No name of a job does harm."""
+        names = ["my job (1)", "a;touch planted", "$(touch planted)", "ü/../x", "-x", "%j 'q'"]
+        registry.batch_map(_square, range(len(names)))
+        registry.set_job_names(range(1, len(names) + 1), names)
+        registry.submit_jobs(resources={"array": False})
+        assert registry.wait_for_jobs(timeout=self.patience)
+        assert not (folder / "planted").exists()
+
+    # -- the system
+
+    def test_jobs_are_listed_until_they_end(
+        self, registry: bw.Registry, backend: bw.ClusterFunctions
+    ) -> None:
+        """What was submitted is queued or running."""
+        registry.batch_map(time.sleep, [8])
+        registry.submit_jobs()
+        self._until(lambda: bool(registry.find_running() | registry.find_queued()))
+        batch = registry.get_job_table()["batch_id"][0].as_py()
+        listing = backend.list_jobs(registry)
+        if listing is not None:
+            assert batch in listing
+        assert registry.wait_for_jobs(timeout=self.patience)
+        self._until(lambda: batch not in (backend.list_jobs(registry) or {}))
+
+    def test_killing_stops(self, registry: bw.Registry, folder: Path) -> None:
+        """Killed jobs are defined again and do no more."""
+        registry.batch_map(_count_up, [str(folder / "count")] * 2)
+        registry.submit_jobs(n_chunks=1)
+        self._until(lambda: (folder / "count").exists())
+        killed = registry.kill_jobs([1])
+        assert killed["killed"].to_pylist() == [True, True]
+        assert killed["requested"].to_pylist() == [True, False]
+        assert registry.find_on_system() == set()
+        assert registry.find_not_submitted() == {1}
+        assert registry.find_expired(cause="killed") == {2}
+        assert self._stands_still(folder / "count")
+        registry.reset_jobs([2])
+
+    def test_a_killed_job_runs_again(self, registry: bw.Registry) -> None:
+        """A new attempt knows nothing of the old one."""
+        registry.batch_map(_sleep_once, [1], more_args={"seconds": 0.01})
+        registry.batch_map(_sleep_once, [2], more_args={"seconds": 300}, append=True)
+        registry.submit_jobs()
+        self._until(lambda: registry.find_done() == {1})
+        registry.kill_jobs()
+        assert registry.find_not_submitted() == {2}
+        assert registry.find_done() == {1}
+
+    def test_another_process_goes_on(self, registry: bw.Registry) -> None:
+        """The registry closed and loaded again finds its jobs."""
+        registry.batch_map(time.sleep, [3])
+        registry.submit_jobs()
+        registry.store.close()
+        again = bw.load_registry(
+            registry.file_dir, conf_file=None, writeable=True, make_default=False
+        )
+        with again:
+            again.cluster_functions = registry.cluster_functions
+            again.sleep = 0.5
+            assert again.wait_for_jobs(timeout=self.patience)
+
+    # -- doubt
+
+    def test_a_submission_that_was_not_recorded_is_adopted(
+        self, registry: bw.Registry, backend: bw.ClusterFunctions, folder: Path
+    ) -> None:
+        """An owner that died between asking and recording costs nothing; nothing runs twice."""
+        registry.batch_map(_append, [str(folder / "ran")] * 3)
+        collection = registry.make_job_collection()
+        assert backend.submit(registry, collection).status == 0
+        backend.finish_submit(registry)
+        with self._again(registry) as again:
+            assert again.wait_for_jobs(timeout=self.patience)
+            assert again.get_job_table()["batch_id"][0].as_py()
+        assert (folder / "ran").read_text().split() == ["1", "2", "3"]
+
+    def test_a_submission_that_never_came_is_taken_back(self, registry: bw.Registry) -> None:
+        """An owner that died before asking leaves jobs that can be submitted."""
+        registry.batch_map(_square, [1, 2])
+        registry.make_job_collection()
+        with pytest.warns(UserWarning, match="defined again"), self._again(registry) as again:
+            self._until(lambda: again.find_not_submitted() == {1, 2})
+            again.submit_jobs(n_chunks=1)
+            assert again.wait_for_jobs(timeout=self.patience)
+
+    # -- arrays
+
+    def test_chunks_of_one_call(self, registry: bw.Registry) -> None:
+        """Chunks may be tasks of one array, and are listed and killed one by one."""
+        registry.batch_map(_sleep_long_if_two, [1, 2, 3])
+        registry.submit_jobs()
+        self._until(lambda: registry.find_done() == {1, 3})
+        assert len(set(registry.get_job_table()["batch_id"].to_pylist())) == 3
+        registry.kill_jobs([2])
+        assert registry.find_not_submitted() == {2}
+
+    def test_chunks_as_arrays(self, registry: bw.Registry, backend: bw.ClusterFunctions) -> None:
+        """With `chunks_as_arrayjobs` each job is a task."""
+        registry.batch_map(_square, range(5))
+        asked = {"chunks_as_arrayjobs": True}
+        if backend.array_var is None:
+            with pytest.raises(bw.SubmitError, match="have no arrays"):
+                registry.submit_jobs(n_chunks=1, resources=asked)
+            return
+        registry.submit_jobs(n_chunks=1, resources=asked)
+        assert registry.wait_for_jobs(timeout=self.patience)
+        assert registry.reduce_results_list() == [0, 1, 4, 9, 16]
+        assert len(set(registry.get_job_table()["batch_id"].to_pylist())) == 5
+
+    # -- helpers
+
+    @contextlib.contextmanager
+    def _again(self, registry: bw.Registry) -> Iterator[bw.Registry]:
+        registry.store.close()
+        again = bw.load_registry(
+            registry.file_dir, conf_file=None, writeable=True, make_default=False
+        )
+        with again:
+            again.cluster_functions = registry.cluster_functions
+            again.sleep = 0.5
+            yield again
+
+    def _until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + self.patience
+        while not condition():
+            assert time.monotonic() < deadline, "it did not happen in time"
+            time.sleep(0.3)
+
+    def _stands_still(self, path: Path) -> bool:
+        """Whether a file stops growing; a scheduler may take a while to kill."""
+        deadline = time.monotonic() + self.patience
+        while time.monotonic() < deadline:
+            before = path.stat().st_size
+            time.sleep(2)
+            if path.stat().st_size == before:
+                return True
+        return False
+
+
+def _square(x: int) -> int:
+    return x * x
+
+
+def _trip(x: int) -> int:
+    if x == 2:
+        raise ValueError("job two trips")
+    if x == 4:
+        os._exit(9)
+    return x
+
+
+def _talk(where: str) -> None:
+    print("it is", where)
+
+
+def _where(x: object) -> tuple[str, str | None, object]:
+    return str(Path.cwd()), os.environ.get("BW_TEST"), x
+
+
+def _count_up(path: str) -> None:
+    for _ in range(3000):
+        with Path(path).open("a") as file:
+            file.write(".")
+        time.sleep(0.1)
+
+
+def _append(path: str, job: Any) -> None:
+    with Path(path).open("a") as file:
+        file.write(f"{job.id}\n")
+
+
+def _sleep_once(x: int, seconds: float) -> int:
+    time.sleep(seconds)
+    return x
+
+
+def _sleep_long_if_two(x: int) -> int:
+    time.sleep(300 if x == 2 else 0.01)
+    return x
