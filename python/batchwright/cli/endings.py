@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
 import warnings
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Final, NoReturn, TextIO
 
@@ -172,8 +174,9 @@ def printable(text: str) -> str:
     )
 
 
-def show_warnings() -> None:
-    """Show warnings of the package as messages of the program."""
+@contextlib.contextmanager
+def shown_warnings() -> Generator[None]:
+    """Show warnings of the package as messages of the program while the block runs."""
 
     def show(
         message: Warning | str,
@@ -185,8 +188,11 @@ def show_warnings() -> None:
     ) -> None:
         tell(f"warning: {str(message).removesuffix('.')}")
 
-    warnings.showwarning = show
-    warnings.simplefilter("default", UserWarning)
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        if not sys.warnoptions:
+            warnings.simplefilter("default", UserWarning)
+        yield
 
 
 def _drop_output() -> None:

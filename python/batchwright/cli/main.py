@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from batchwright.cli import defining, keeping, reading, running, watching
-from batchwright.cli.endings import codes, end_with, show_warnings
+from batchwright.cli.endings import codes, end_with, shown_warnings
 
 _HELP = f"""\
 Computations as batch jobs: map, submit, watch, collect.
@@ -52,9 +52,9 @@ class Program(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a verb; what it raises ends the program."""
-        show_warnings()
         try:
-            result = super().invoke(ctx)
+            with shown_warnings():
+                result = super().invoke(ctx)
             sys.stdout.flush()
         except (Exception, KeyboardInterrupt) as error:
             end_with(error)

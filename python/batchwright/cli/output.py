@@ -205,8 +205,8 @@ def _tsv_lines(table: pa.Table) -> Iterator[str]:
 
 
 def _cell(value: object) -> str:
-    """Give a value as text without the characters that end a cell."""
-    text = _shown(value)
+    """Give a value as text without the characters that end a cell; times in UTC."""
+    text = value.isoformat() if isinstance(value, datetime) else _shown(value)
     return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
 
 
@@ -220,7 +220,7 @@ def _shown(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.15g}"
     if isinstance(value, datetime):
-        return value.astimezone().isoformat(sep=" ", timespec="seconds")
+        return f"{value.astimezone():%Y-%m-%d %H:%M:%S}"
     if isinstance(value, timedelta):
         return f"{value.total_seconds():.6g}"
     if isinstance(value, list):

@@ -166,9 +166,16 @@ def _summaries(reg: Registry, table: pa.Table) -> pa.Table:
 
 
 def _summary(message: str) -> str:
-    """Give the line of a message that names the error."""
+    """Give the line of a message that names the error: behind the last traceback, or the first."""
     lines = [line for line in message.splitlines() if line.strip()]
-    return lines[0] if lines else ""
+    summary = lines[0] if lines else ""
+    in_traceback = False
+    for line in lines:
+        if line.startswith("Traceback (most recent call last)"):
+            in_traceback = True
+        elif in_traceback and not line.startswith((" ", "\t")):
+            summary, in_traceback = line, False
+    return summary
 
 
 @click.command("table")
@@ -294,7 +301,7 @@ def results(
         fail("no job is done", hint="`batchwright status` tells how far jobs are")
     without = len(reg.find_not_done()) if not selection.is_given and not missing else 0
     if without:
-        tell(f"note: {without} jobs are not done and not among these")
+        tell(f"note: jobs without a result, which are not among these: {without}")
 
 
 def _beside_parameters(reg: Registry, table: pa.Table) -> pa.Table:
