@@ -125,11 +125,8 @@ impl Registry {
             let Some(batch_id) = &chunk.batch_id else { continue };
             let look = looks.tasks.entry(*index).or_default();
             if let Some(listed) = by_id.get(batch_id.as_str()) {
-                *look = Look {
-                    listed: Some(listed.running),
-                    reason: listed.reason.clone(),
-                    absent: 0,
-                };
+                *look =
+                    Look { listed: Some(listed.running), reason: listed.reason.clone(), absent: 0 };
             } else {
                 look.listed = None;
                 look.absent += 1;

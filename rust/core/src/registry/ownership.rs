@@ -21,18 +21,20 @@ pub struct Lease {
     pub lease: f64,
     /// Seconds before the end of the lease when an owner stops trusting it.
     pub margin: f64,
+    /// Seconds after its last beat when an owner claims anew before it writes.
+    pub renew: f64,
 }
 
 impl Default for Lease {
     fn default() -> Self {
-        Self { beat: 15.0, lease: 90.0, margin: 10.0 }
+        Self { beat: 15.0, lease: 90.0, margin: 10.0, renew: 45.0 }
     }
 }
 
 impl Lease {
     /// The same proportions for a lease of another length.
     pub fn of_seconds(lease: f64) -> Self {
-        Self { beat: lease / 6.0, lease, margin: lease / 9.0 }
+        Self { beat: lease / 6.0, lease, margin: lease / 9.0, renew: lease / 2.0 }
     }
 }
 

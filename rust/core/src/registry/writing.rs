@@ -152,7 +152,7 @@ impl Registry {
         durability: Durability,
     ) -> Result<()> {
         self.ensure_owner(inner)?;
-        self.ensure_lease(inner, |lease| lease.lease / 2.0)?;
+        self.ensure_lease(inner, |lease| lease.renew)?;
         let writer = inner.writer()?;
         let before = writer.file.end();
         for record in records {
@@ -236,7 +236,7 @@ impl Registry {
     /// that were listed before this are older than any successor.
     pub(super) fn ensure_sole(&self, inner: &mut Inner) -> Result<()> {
         self.ensure_owner(inner)?;
-        self.ensure_lease(inner, |lease| lease.lease / 2.0)?;
+        self.ensure_lease(inner, |lease| lease.renew)?;
         let (highest, _) = ownership::highest(self.fs.as_ref(), &self.layout)?;
         if highest <= inner.epoch {
             return Ok(());
@@ -280,7 +280,7 @@ impl Registry {
     }
 
     fn write_snapshot(&self, inner: &mut Inner) -> Result<()> {
-        self.ensure_lease(inner, |lease| lease.lease / 2.0)?;
+        self.ensure_lease(inner, |lease| lease.renew)?;
         let writer = inner.writer()?;
         let (epoch, place, seq) = (writer.epoch, writer.place(), writer.frames.seq());
         let number = writer.next_snapshot;
@@ -351,7 +351,7 @@ impl Registry {
         let beat = Record::Beat(self.clock.now());
         let (lease, epoch) = (writer.lease, writer.epoch);
         // The next write claims anew; a beat must not hide that the lease ran out.
-        if began - writer.beat <= lease.lease / 2.0 {
+        if began - writer.beat <= lease.renew {
             writer.unsynced.retain(|record| !matches!(record, Record::Beat(_)));
             writer.append(&beat);
             if writer.sync().is_ok() {
