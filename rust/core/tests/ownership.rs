@@ -182,6 +182,17 @@ fn an_old_beat_claims_anew_and_keeps_what_was_not_synced() {
     assert_eq!(watch(&fs, &clock, &root).expect("opened").read(digest), before);
 }
 
+/// Dated by its end it would hide that the owner was silent for so long.
+#[test]
+fn a_beat_is_dated_by_its_start() {
+    let Setting { fs, clock, registry, .. } = setting();
+    fs.slow_down(&clock, 50.0);
+    assert!(registry.beat());
+    fs.slow_down(&clock, 0.0);
+    registry.assign("late", Some("1")).expect("claimed anew");
+    assert_eq!(registry.epoch(), 2);
+}
+
 #[test]
 fn a_beat_keeps_the_lease() {
     let Setting { clock, registry, .. } = setting();
