@@ -35,8 +35,9 @@ BESIDE, ABOVE = "a module beside it", "a module above it"
 # What `from batchwright import NAME` may name inside the package: modules only.
 MODULES = {path.stem for path in PACKAGE.iterdir()} | {"_core"}
 
-# The command line is the top: nobody imports it.
+# The command line is the top: nobody imports it, but for what `python -m` starts it by.
 TOP = "cli"
+START = "__main__"
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def violations(part: str, found: list[Import]) -> Iterator[str]:
             yield f"{at}; only {', '.join(sorted(IMPORT_CORE))} talk to the extension"
         if item.own in REGISTRY and at_run_time and part not in IMPORT_REGISTRY | REGISTRY:
             yield f"{at}; verbs name the registry under TYPE_CHECKING only"
-        if item.own == TOP and part != TOP:
+        if item.own == TOP and part not in {TOP, START}:
             yield f"{at}; nobody imports the command line"
         if item.is_name_of_package and part not in {TOP, "__init__"}:
             yield f"{at}; inside the package, import the module that defines the name"
