@@ -54,6 +54,9 @@ if TYPE_CHECKING:
     from batchwright.clusters.multicore import (
         Socket as Socket,
     )
+    from batchwright.clusters.sge import (
+        SGE as SGE,
+    )
     from batchwright.clusters.slurm import (
         Slurm as Slurm,
     )
@@ -343,6 +346,7 @@ _MODULES = {
     ),
     "clusters.interactive": "Interactive",
     "clusters.multicore": "Multicore Socket",
+    "clusters.sge": "SGE",
     "clusters.slurm": "Slurm",
     "collection": "JobCollection",
     "configuration": "find_conf_file",
