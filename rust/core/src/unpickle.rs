@@ -1,6 +1,6 @@
 //! Reads pickles of plain results, a scalar or a dict of scalars, executing nothing.
 //!
-//! Anything else is left to Python. Source of the format: `pickletools` of CPython.
+//! Anything else is left to Python. Source of the format: `pickletools` in the standard library.
 
 /// A scalar of a plain result.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -158,9 +158,10 @@ impl ResultColumns {
         value: Scalar<'_>,
     ) -> std::result::Result<(), NotPlain> {
         let is_there = self.columns.get(place).is_some_and(|column| column.name == key);
-        let found = match is_there {
-            true => Some(place),
-            false => self.columns.iter().position(|column| column.name == key),
+        let found = if is_there {
+            Some(place)
+        } else {
+            self.columns.iter().position(|column| column.name == key)
         };
         let index = found.unwrap_or_else(|| {
             self.columns.push(ResultColumn::new(key));
