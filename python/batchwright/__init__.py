@@ -60,6 +60,12 @@ if TYPE_CHECKING:
     from batchwright.clusters.slurm import (
         Slurm as Slurm,
     )
+    from batchwright.clusters.ssh import (
+        SSH as SSH,
+    )
+    from batchwright.clusters.ssh import (
+        Worker as Worker,
+    )
     from batchwright.collection import (
         JobCollection as JobCollection,
     )
@@ -86,6 +92,9 @@ if TYPE_CHECKING:
     )
     from batchwright.default import (
         clear_registry as clear_registry,
+    )
+    from batchwright.default import (
+        estimate_runtimes as estimate_runtimes,
     )
     from batchwright.default import (
         find_done as find_done,
@@ -214,6 +223,9 @@ if TYPE_CHECKING:
         submit_jobs as submit_jobs,
     )
     from batchwright.default import (
+        summarize_usage as summarize_usage,
+    )
+    from batchwright.default import (
         sweep_registry as sweep_registry,
     )
     from batchwright.default import (
@@ -321,6 +333,9 @@ if TYPE_CHECKING:
     from batchwright.running import (
         do_job_collection as do_job_collection,
     )
+    from batchwright.runtimes import (
+        RuntimeEstimate as RuntimeEstimate,
+    )
     from batchwright.status import (
         Status as Status,
     )
@@ -348,18 +363,20 @@ _MODULES = {
     "clusters.multicore": "Multicore Socket",
     "clusters.sge": "SGE",
     "clusters.slurm": "Slurm",
+    "clusters.ssh": "SSH Worker",
     "collection": "JobCollection",
     "configuration": "find_conf_file",
     "default": (
         "add_job_tags as_completed batch_export batch_map batch_map_results batch_reduce "
-        "clear_registry find_done find_errors find_expired find_jobs find_not_done "
-        "find_not_started find_not_submitted find_on_system find_queued find_running "
+        "clear_registry estimate_runtimes find_done find_errors find_expired find_jobs "
+        "find_not_done find_not_started find_not_submitted find_on_system find_queued find_running "
         "find_started find_submitted find_tagged get_default_registry get_error_messages "
         "get_job_names get_job_pars get_job_resources get_job_status get_job_table "
         "get_job_tags get_log get_status get_used_job_tags grep_logs iter_results kill_jobs "
         "load_result make_job make_job_collection plan_submission reduce_results "
         "reduce_results_list reduce_results_table remove_job_tags remove_registry reset_jobs "
-        "save_registry set_default_registry set_job_names show_log submit_jobs sweep_registry "
+        "save_registry set_default_registry set_job_names show_log submit_jobs "
+        "summarize_usage sweep_registry "
         "sync_registry test_job wait_for_jobs "
     ),
     "definition": "grid",
@@ -374,6 +391,7 @@ _MODULES = {
     "opening": "load_registry make_registry",
     "registry": "Registry",
     "running": "do_job_collection",
+    "runtimes": "RuntimeEstimate",
     "status": "Status",
     "submission": "SubmissionPlan",
     "tables": "unwrap",

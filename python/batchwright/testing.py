@@ -172,7 +172,6 @@ class Conformance:
         backend.finish_submit(registry)
         with self._again(registry) as again:
             assert again.wait_for_jobs(timeout=self.patience)
-            assert again.get_job_table()["batch_id"][0].as_py()
         assert (folder / "ran").read_text().split() == ["1", "2", "3"]
 
     def test_a_submission_that_never_came_is_taken_back(self, registry: bw.Registry) -> None:
