@@ -16,11 +16,13 @@ from batchwright import (
     names,
     predicates,
     results,
+    runtimes,
     status,
     submission,
     tables,
     tags,
     trial,
+    usage,
     waiting,
 )
 from batchwright.errors import NoDefaultRegistryError
@@ -133,3 +135,5 @@ get_error_messages = on_default(results.get_error_messages)
 get_log = on_default(logs.get_log)
 show_log = on_default(logs.show_log)
 grep_logs = on_default(logs.grep_logs)
+summarize_usage = on_default(usage.summarize_usage)
+estimate_runtimes = on_default(runtimes.estimate_runtimes)

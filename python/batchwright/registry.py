@@ -17,11 +17,13 @@ from batchwright import (
     names,
     predicates,
     results,
+    runtimes,
     status,
     submission,
     tables,
     tags,
     trial,
+    usage,
     waiting,
 )
 
@@ -259,6 +261,8 @@ class Registry:
     get_log = logs.get_log
     show_log = logs.show_log
     grep_logs = logs.grep_logs
+    summarize_usage = usage.summarize_usage
+    estimate_runtimes = runtimes.estimate_runtimes
 
     # -- protocols
 

@@ -271,6 +271,25 @@ def test_conf(invoke: Invoke, folder: Path) -> None:
     (folder / "batchwright.toml").unlink()
 
 
+def test_usage(invoke: Invoke, study: bw.Registry) -> None:
+    (row,) = rows(invoke("usage", "--json"))
+    assert row["jobs"] == 2
+    table = rows(invoke("usage", "--by", "n,state", "--ids", "1-3", "--json"))
+    assert [(row["n"], row["state"]) for row in table] == [(1, "done"), (2, "done"), (3, "error")]
+    assert invoke("usage").stdout.startswith("jobs\tmemory_asked\t")
+    invoke("usage", "--by", "m", code=9)
+    invoke("usage", "--ids", "4", code=1)
+
+
+def test_templates(invoke: Invoke, folder: Path) -> None:
+    (folder / "batchwright.mine.tmpl").write_text("#!/bin/sh\n")
+    found = {row["name"]: row["path"] for row in rows(invoke("templates", "--json"))}
+    assert found["mine"] == str(folder / "batchwright.mine.tmpl")
+    assert "slurm" in found
+    assert invoke("templates", "mine").stdout == "#!/bin/sh\n"
+    assert "shipped are" in invoke("templates", "nothing", code=8).stderr
+
+
 def test_version(invoke: Invoke) -> None:
     assert invoke("version").stdout == f"batchwright {bw.__version__}\n"
     assert json.loads(invoke("version", "--json").stdout)["batchwright"] == bw.__version__

@@ -1,7 +1,8 @@
-"""`sweep`, `remove`, `conf`, `version`: the folder itself, and what applies to it."""
+"""`sweep`, `remove`, `conf`, `templates`, `version`: the folder, and what applies to it."""
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import click
 import batchwright as bw
 from batchwright.cli.endings import tell
 from batchwright.cli.opening import common_options, json_option, reading, writing
-from batchwright.cli.output import write_json
+from batchwright.cli.output import show, write_json
 
 
 @click.command()
@@ -95,6 +96,43 @@ def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(cast("Mapping[str, object]", value))
     return repr(value)
+
+
+@click.command()
+@click.argument("name", required=False)
+@common_options
+def templates(registry: Path, as_json: bool, name: str | None) -> None:
+    """List the templates of scripts and which file counts for each; with NAME, print that one.
+
+    \b
+    Examples:
+      batchwright templates
+      batchwright templates slurm > batchwright.slurm.tmpl
+    """  # noqa: D301 - click's mark of text that keeps its lines
+    import pyarrow as pa
+
+    if name is not None:
+        path = bw.find_template(name)
+        text = path.read_text(encoding="utf-8")
+        if as_json:
+            write_json({"name": name, "path": str(path), "text": text})
+        else:
+            click.echo(text, nl=not text.endswith("\n"))
+        return
+    names = _template_names()
+    paths = [str(bw.find_template(one)) for one in names]
+    show(pa.table({"name": pa.array(names), "path": pa.array(paths)}), as_json=as_json)
+
+
+def _template_names() -> list[str]:
+    from batchwright.configuration import configuration_folders
+    from batchwright.templates import SHIPPED, VARIABLE
+
+    named = os.environ.get(VARIABLE, "").split(":")
+    folders = [*(Path(folder) for folder in named if folder), *configuration_folders(), SHIPPED]
+    found = {path.stem for folder in folders for path in folder.glob("*.tmpl")}
+    here = Path.cwd().glob("batchwright.?*.tmpl")
+    return sorted(found | {path.stem.removeprefix("batchwright.") for path in here})
 
 
 @click.command()

@@ -79,9 +79,11 @@ for verb in (
     reading.errors_,
     reading.table_,
     reading.results,
+    reading.usage,
     keeping.sweep,
     keeping.remove,
     keeping.conf,
+    keeping.templates,
     keeping.version,
 ):
     program.add_command(verb)

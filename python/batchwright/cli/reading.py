@@ -1,4 +1,4 @@
-"""`log`, `grep`, `errors`, `table`, `results`: what jobs printed, raised, are and gave."""
+"""`log`, `grep`, `errors`, `table`, `results`, `usage`: what jobs printed, are, gave and used."""
 
 from __future__ import annotations
 
@@ -302,6 +302,51 @@ def results(
     without = len(reg.find_not_done()) if not selection.is_given and not missing else 0
     if without:
         tell(f"note: jobs without a result, which are not among these: {without}")
+
+
+@click.command()
+@click.option("--by", metavar="NAMES", default="", help="Groups, such as n,host.")
+@click.option(
+    "--margin",
+    type=float,
+    default=1.25,
+    show_default=True,
+    help="Suggested is the most that was used, times this.",
+)
+@limit_option
+@file_options
+@with_selection
+@common_options
+def usage(
+    registry: Path,
+    as_json: bool,
+    selection: Selection,
+    by: str,
+    margin: float,
+    limit: int,
+    format: str | None,
+    output: Path | None,
+) -> None:
+    """Sum up memory in MB and run time in seconds, and suggest what to ask for.
+
+    Of jobs done by default, over all of them or by parameters or columns of the job table. Ends
+    with 1 if no such job ran.
+
+    \b
+    Examples:
+      batchwright usage
+      batchwright usage --by n --state done --state error
+    """  # noqa: D301 - click's mark of text that keeps its lines
+    chosen_format = format_of(format, output)
+    reg = reading(registry)
+    names = by.split(",") if by else []
+    table = reg.summarize_usage(selection.jobs(reg), by=names, margin=margin)
+    if chosen_format is not None and not as_json:
+        save(table, chosen_format, output)
+    else:
+        show(table, as_json=as_json, limit=limit)
+    if table.num_rows == 0:
+        fail("none of these jobs has run")
 
 
 def _beside_parameters(reg: Registry, table: pa.Table) -> pa.Table:
