@@ -2,6 +2,7 @@
 //!
 //! The other files translate, one concept each: convert the arguments, call the core through
 //! [`runtime::enter`], convert the result. No decision about jobs is taken in this crate.
+#![allow(clippy::needless_pass_by_value, reason = "the interpreter hands arguments over by value")]
 
 mod arrow;
 mod errors;

@@ -558,16 +558,15 @@ impl ResultReader {
     }
 }
 
+type Logs<'py> = Vec<(JobId, Bound<'py, PyBytes>)>;
+
 /// Hands out logs.
 #[pyclass(frozen, module = "batchwright._core")]
 pub(crate) struct LogReader(Mutex<registry::LogReader>);
 
 #[pymethods]
 impl LogReader {
-    fn next_batch<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> PyResult<Option<Vec<(JobId, Bound<'py, PyBytes>)>>> {
+    fn next_batch<'py>(&self, py: Python<'py>) -> PyResult<Option<Logs<'py>>> {
         let batch =
             enter(py, |_| self.0.lock().unwrap_or_else(PoisonError::into_inner).next_batch())?;
         Ok(batch
