@@ -380,7 +380,9 @@ fn a_watcher_sees_the_same_and_writes_nothing() {
         ErrorKind::ReadOnly
     );
     assert!(watcher.refresh().expect("read"));
+    let calls = world.fs.calls();
     assert!(!watcher.refresh().expect("read"));
+    assert_eq!(world.fs.calls() - calls, 2, "a list and a length where nothing is new");
 }
 
 /// Two runs of one chunk in two segments each, seen piece by piece in any order: the end state
