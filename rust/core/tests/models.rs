@@ -32,7 +32,8 @@ proptest! {
 
     #[test]
     fn a_set_of_ids_is_an_ordered_set(a in few(), b in few()) {
-        let (set, other): (IdSet, IdSet) = (a.iter().copied().collect(), b.iter().copied().collect());
+        let set: IdSet = a.iter().copied().collect();
+        let other: IdSet = b.iter().copied().collect();
         let (model, theirs): (BTreeSet<u32>, BTreeSet<u32>) =
             (a.iter().copied().collect(), b.iter().copied().collect());
         let vec = |set: &IdSet| set.iter().collect::<Vec<u32>>();
@@ -72,7 +73,8 @@ proptest! {
         let mut job = 0;
         let rows: Vec<EndRow> = rows.into_iter().map(|(step, cause, at, peak_kib, file, offset)| {
             job += step;
-            EndRow { job, cause, started: at.0, ended: at.1, peak_kib, file, offset, message: file }
+            let (started, ended) = at;
+            EndRow { job, cause, started, ended, peak_kib, file, offset, message: file }
         }).collect();
         let ends = Ends::new(&rows, vec!["m".into()]);
         let bytes = postcard::to_stdvec(&ends).expect("packed");
