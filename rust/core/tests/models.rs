@@ -68,7 +68,8 @@ proptest! {
 
     #[test]
     fn ends_come_back(rows in prop::collection::vec(
-        (1u32..9, any::<u8>(), any::<(i64, i64)>(), any::<u32>(), any::<u32>(), any::<u64>()), 0..40,
+        (1u32..9, any::<u8>(), any::<(i64, i64)>(), any::<u32>(), any::<u32>(), any::<u64>()),
+        0..40,
     )) {
         let mut job = 0;
         let rows: Vec<EndRow> = rows.into_iter().map(|(step, cause, at, peak_kib, file, offset)| {
