@@ -123,6 +123,51 @@ def test_a_reader_that_goes_away(study: bw.Registry, folder: Path) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", [["results"], ["table", "--json"], ["status"]], ids=str)
+def test_a_full_disk(study: bw.Registry, arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*PROGRAM, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 13
+    assert done.stderr.startswith("error: No space left on device")
+
+
+def test_jobs_that_vanished_end_a_watch(
+    invoke: Invoke, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("batchwright.cli.watching._STILL", 0.5)
+    Path("slow.py").write_text(
+        "import os, time\n"
+        "def nap(s):\n"
+        "    open('pids', 'w').write(f'{os.getpid()} {os.getppid()}')\n"
+        "    time.sleep(s)\n"
+    )
+    invoke("init", "slow.py:nap", "s=60")
+    invoke("submit")
+    deadline = time.monotonic() + 20
+    while not Path("pids").exists() or len(Path("pids").read_text().split()) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    # The executor first, which would report the end of its worker.
+    for pid in reversed(Path("pids").read_text().split()):
+        os.kill(int(pid), signal.SIGKILL)
+    assert invoke("watch", "--timeout", "60", code=1).stdout.endswith("1 jobs: 1 expired\n")
+    assert "lost" in invoke("table", "--state", "expired").stdout
+
+
+def test_logs_reach_a_pipe_as_they_are(run: Run, folder: Path) -> None:
+    Path("colours.py").write_text("def f(x):\n    print('\\x1b[31mré\\x1b[0m')\n")
+    run("init", "colours.py:f", "x=1")
+    run("submit", "--wait")
+    assert run("log", "1").stdout == "\x1b[31mré\x1b[0m\n"
+    assert run("grep", "31m").stdout == "1:\x1b[31mré\x1b[0m\n"
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    poor = subprocess.run([*PROGRAM, "log", "1"], env=env, capture_output=True, check=True)
+    assert poor.stdout == b"\x1b[31mr\\xe9\x1b[0m\n"
+
+
 def test_ctrl_c(folder: Path, run: Run) -> None:
     Path("slow.py").write_text("import time\ndef nap(s):\n    time.sleep(s)\n")
     run("init", "slow.py:nap", "s=60")

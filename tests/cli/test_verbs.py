@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -170,6 +172,16 @@ def test_results_in_a_file_appear_whole_or_not_at_all(
     assert json.loads((folder / "results.json").read_text())[0] == {"job_id": 1, "y": 1.0}
     invoke("results", "-o", "results.json", "--ids", "3", code=12)
     assert json.loads((folder / "results.json").read_text())[0] == {"job_id": 1, "y": 1.0}
+
+
+def test_results_into_a_pipe_leave_the_pipe(
+    invoke: Invoke, study: bw.Registry, folder: Path
+) -> None:
+    os.mkfifo("pipe.csv")
+    with subprocess.Popen(["cat", "pipe.csv"], stdout=subprocess.PIPE, text=True) as reader:
+        invoke("results", "-o", "pipe.csv")
+        assert reader.communicate(timeout=20)[0].startswith('"job_id"')
+    assert (folder / "pipe.csv").is_fifo()
 
 
 # -- starting and stopping

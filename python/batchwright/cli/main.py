@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -95,4 +95,6 @@ def main() -> None:
     script = str(Path(sys.argv[0]).absolute().parent)
     if sys.path and sys.path[0] == script:
         del sys.path[0]
+    # What the locale has no bytes for is no reason to stop in the middle.
+    cast("Any", sys.stdout).reconfigure(errors="backslashreplace")
     program(prog_name="batchwright")

@@ -32,9 +32,14 @@ def is_terminal() -> bool:
     return sys.stdout.isatty()
 
 
+def write_line(text: str) -> None:
+    """Write a line as it stands: a pipe gets the colours that a job printed, too."""
+    click.echo(text, color=True)
+
+
 def write_json(value: object) -> None:
     """Write one value as JSON on a line."""
-    click.echo(_as_json(value))
+    write_line(_as_json(value))
 
 
 def _as_json(value: object) -> str:
@@ -115,6 +120,11 @@ def save(table: pa.Table, format: str, output: Path | None) -> None:
         write(stdout.write)
         stdout.flush()
         return
+    if output.exists() and not output.is_file():
+        # A device or a pipe is written to, never replaced.
+        with output.open("wb") as file:
+            write(file.write)
+        return
     partial = output.with_name(f".{output.name}.{os.getpid()}.part")
     try:
         with partial.open("xb") as file:
@@ -156,7 +166,7 @@ def _writer(table: pa.Table, format: str) -> Callable[[Callable[[bytes], object]
         else:
             lines = {"json": _json_lines, "jsonl": _jsonl_lines, "tsv": _tsv_lines}[format]
             for text in lines(table):
-                sink(f"{text}\n".encode("utf-8", "surrogateescape"))
+                sink(f"{text}\n".encode("utf-8", "backslashreplace"))
 
     return write
 
@@ -181,7 +191,7 @@ def _flat(table: pa.Table) -> pa.Table:
 
 def _write_text(lines: Iterator[str]) -> None:
     for text in lines:
-        click.echo(text)
+        write_line(text)
 
 
 def _json_lines(table: pa.Table) -> Iterator[str]:

@@ -19,6 +19,7 @@ from batchwright.cli.output import (
     save,
     show,
     write_json,
+    write_line,
 )
 from batchwright.cli.selection import Selection, with_selection
 
@@ -71,7 +72,7 @@ def log(registry: Path, as_json: bool, job: int) -> None:
         write_json({"job_id": job, "lines": lines})
         return
     for line in lines:
-        click.echo(line)
+        write_line(line)
 
 
 @click.command()
@@ -106,7 +107,7 @@ def grep(
     else:
         for row in table.to_pylist():
             for line in row["matches"].split("\n"):
-                click.echo(f"{row['job_id']}:{line}")
+                write_line(f"{row['job_id']}:{line}")
     if table.num_rows == 0:
         raise click.exceptions.Exit(1)
 
@@ -139,7 +140,7 @@ def errors_(
         show(table, as_json=True)
     elif full:
         for row in table.to_pylist():
-            click.echo(f"job {row['job_id']}:\n{(row['message'] or '').rstrip()}\n")
+            write_line(f"job {row['job_id']}:\n{(row['message'] or '').rstrip()}\n")
     elif table.num_rows:
         show(_summaries(reg, table), as_json=False, limit=limit)
     if table.num_rows == 0:
