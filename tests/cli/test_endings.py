@@ -158,14 +158,14 @@ def test_jobs_that_vanished_end_a_watch(
 
 
 def test_logs_reach_a_pipe_as_they_are(run: Run, folder: Path) -> None:
-    Path("colours.py").write_text("def f(x):\n    print('\\x1b[31mré\\x1b[0m')\n")
+    Path("colours.py").write_text("def f(x):\n    print('\\x1b[31m→\\x1b[0m')\n")
     run("init", "colours.py:f", "x=1")
     run("submit", "--wait")
-    assert run("log", "1").stdout == "\x1b[31mré\x1b[0m\n"
-    assert run("grep", "31m").stdout == "1:\x1b[31mré\x1b[0m\n"
-    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    assert run("log", "1").stdout == "\x1b[31m→\x1b[0m\n"
+    assert run("grep", "31m").stdout == "1:\x1b[31m→\x1b[0m\n"
+    env = {**os.environ, "PYTHONIOENCODING": "latin-1"}
     poor = subprocess.run([*PROGRAM, "log", "1"], env=env, capture_output=True, check=True)
-    assert poor.stdout == b"\x1b[31mr\\xe9\x1b[0m\n"
+    assert poor.stdout == b"\x1b[31m\\u2192\x1b[0m\n"
 
 
 def test_ctrl_c(folder: Path, run: Run) -> None:
