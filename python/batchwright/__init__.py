@@ -48,11 +48,17 @@ if TYPE_CHECKING:
     from batchwright.clusters.interactive import (
         Interactive as Interactive,
     )
+    from batchwright.clusters.lsf import (
+        LSF as LSF,
+    )
     from batchwright.clusters.multicore import (
         Multicore as Multicore,
     )
     from batchwright.clusters.multicore import (
         Socket as Socket,
+    )
+    from batchwright.clusters.openlava import (
+        OpenLava as OpenLava,
     )
     from batchwright.clusters.sge import (
         SGE as SGE,
@@ -65,6 +71,9 @@ if TYPE_CHECKING:
     )
     from batchwright.clusters.ssh import (
         Worker as Worker,
+    )
+    from batchwright.clusters.torque import (
+        TORQUE as TORQUE,
     )
     from batchwright.collection import (
         JobCollection as JobCollection,
@@ -360,10 +369,13 @@ _MODULES = {
         "BatchState ClusterFunctions Completed SubmitResult make_cluster_functions run_command "
     ),
     "clusters.interactive": "Interactive",
+    "clusters.lsf": "LSF",
     "clusters.multicore": "Multicore Socket",
+    "clusters.openlava": "OpenLava",
     "clusters.sge": "SGE",
     "clusters.slurm": "Slurm",
     "clusters.ssh": "SSH Worker",
+    "clusters.torque": "TORQUE",
     "collection": "JobCollection",
     "configuration": "find_conf_file",
     "default": (

@@ -1,0 +1,87 @@
+"""TORQUE, OpenPBS, LSF and OpenLava, as far as fakes of them go."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+import batchwright as bw
+from batchwright.testing import Conformance
+
+FAKES = Path(__file__).parents[1] / "schedulers" / "fakes"
+
+
+class Faked(Conformance):
+    dialect = ""
+    patience = 60
+
+    @pytest.fixture(autouse=True)
+    def _fake(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PATH", str(FAKES / self.dialect), prepend=os.pathsep)
+        monkeypatch.setenv("FAKE_DIR", str(tmp_path / "fake"))
+
+    @pytest.fixture
+    def backend(self) -> bw.ClusterFunctions:
+        kinds = {"torque": bw.TORQUE, "pbspro": bw.TORQUE, "lsf": bw.LSF, "openlava": bw.OpenLava}
+        return kinds[self.dialect](scheduler_latency=0.2, fs_latency=1)
+
+    def test_no_server(self, registry: bw.Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+        registry.batch_map(abs, [-1])
+        registry.submit_jobs()
+        monkeypatch.setenv("FAKE_MISBEHAVE", "down")
+        with pytest.raises(bw.SchedulerError):
+            registry.cluster_functions.list_jobs(registry)
+        assert registry.wait_for_jobs(timeout=self.patience)  # the run file says so
+
+    def test_a_limit_is_waited_for(
+        self, registry: bw.Registry, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        registry.batch_map(abs, [-1])
+        monkeypatch.setenv("FAKE_MISBEHAVE", "full")
+        seen: list[int] = []
+
+        def sleep(iteration: int) -> float:
+            seen.append(iteration)
+            if iteration == 1:
+                monkeypatch.delenv("FAKE_MISBEHAVE")
+            return 0.01
+
+        registry.submit_jobs(sleep=sleep)
+        assert seen == [0, 1]
+        assert registry.wait_for_jobs(timeout=self.patience)
+
+    def test_a_refusal_is_told_in_the_schedulers_words(self, registry: bw.Registry) -> None:
+        registry.batch_map(abs, [-1])
+        with pytest.raises(bw.SubmitError, match=r"Unknown queue|No such queue"):
+            registry.submit_jobs(resources={"partition": "nosuch"})
+        assert registry.find_not_submitted() == {1}
+
+    def test_answers_that_cannot_be_understood(
+        self, registry: bw.Registry, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("FAKE_MISBEHAVE", "garble")
+        with pytest.raises(bw.SchedulerError, match="cannot be understood"):
+            registry.cluster_functions.list_jobs(registry)
+        registry.batch_map(abs, [-1])
+        with pytest.warns(UserWarning, match="cannot be understood|defined again"):
+            registry.submit_jobs()
+            monkeypatch.delenv("FAKE_MISBEHAVE")
+            self._until(lambda: registry.find_not_submitted() == {1})
+
+
+class TestTORQUE(Faked):
+    dialect = "torque"
+
+
+class TestOpenPBS(Faked):
+    dialect = "pbspro"
+
+
+class TestLSF(Faked):
+    dialect = "lsf"
+
+
+class TestOpenLava(Faked):
+    dialect = "openlava"
