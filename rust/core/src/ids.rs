@@ -60,8 +60,27 @@ impl IdSet {
         self.0.insert(id)
     }
 
+    pub fn min(&self) -> Option<JobId> {
+        self.0.min()
+    }
+
     pub fn max(&self) -> Option<JobId> {
         self.0.max()
+    }
+
+    /// Adds all ids from `first` to `last`, both included.
+    pub fn insert_range(&mut self, first: JobId, last: JobId) {
+        self.0.insert_range(first..=last);
+    }
+
+    /// How many ids there are up to this one, it included.
+    pub fn rank(&self, id: JobId) -> u32 {
+        self.0.rank(id) as u32
+    }
+
+    /// Its ids from this one on.
+    pub fn iter_from(&self, first: JobId) -> impl Iterator<Item = JobId> + '_ {
+        self.0.range(first..)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = JobId> + '_ {
@@ -108,7 +127,17 @@ impl IdSet {
 
     /// Runs of consecutive ids as (first, last).
     pub fn ranges(&self) -> impl Iterator<Item = (JobId, JobId)> + '_ {
-        Ranges { ids: self.0.iter().peekable() }
+        Ranges { ids: self.0.iter(), held: None }
+    }
+
+    /// The same of the ids from `first` to `last`, both included.
+    pub fn ranges_within(
+        &self,
+        first: JobId,
+        last: JobId,
+    ) -> impl Iterator<Item = (JobId, JobId)> + '_ {
+        let last = last.max(first);
+        Ranges { ids: self.0.range(first..=last), held: None }
     }
 
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -124,20 +153,27 @@ impl IdSet {
     }
 }
 
-struct Ranges<I: Iterator<Item = JobId>> {
-    ids: std::iter::Peekable<I>,
+struct Ranges<'a> {
+    ids: roaring::bitmap::Iter<'a>,
+    held: Option<(JobId, JobId)>,
 }
 
-impl<I: Iterator<Item = JobId>> Iterator for Ranges<I> {
+impl Iterator for Ranges<'_> {
     type Item = (JobId, JobId);
 
     fn next(&mut self) -> Option<(JobId, JobId)> {
-        let first = self.ids.next()?;
-        let mut last = first;
-        while self.ids.next_if(|next| *next == last.wrapping_add(1)).is_some() {
-            last += 1;
+        // The bitmap's own runs end where its containers do.
+        while let Some(run) = self.ids.next_range() {
+            match &mut self.held {
+                Some((_, last)) if *run.start() == last.wrapping_add(1) => *last = *run.end(),
+                held => {
+                    if let Some(whole) = held.replace((*run.start(), *run.end())) {
+                        return Some(whole);
+                    }
+                }
+            }
         }
-        Some((first, last))
+        self.held.take()
     }
 }
 

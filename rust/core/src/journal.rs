@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Micros;
+use crate::experiments::Block;
 use crate::frame::{Frame, FrameWriter, MUST_UNDERSTAND};
 use crate::ids::IdSet;
 use crate::layout::ChunkId;
@@ -219,11 +220,24 @@ pub enum Record {
         ids: IdSet,
     },
     Cleared,
+    /// A problem and its JSON, kept verbatim; none takes it away.
+    Problem {
+        name: String,
+        spec: Option<String>,
+    },
+    Algorithm {
+        name: String,
+        spec: Option<String>,
+    },
+    /// All blocks of one call: none of them counts without the others.
+    Experiments(Vec<Block>),
+    /// Jobs that are gone; their ids are never given again.
+    Removed(IdSet),
 }
 
 impl Record {
     /// What `inspect` calls it; its place is its kind in the frame.
-    pub const KINDS: [&str; 16] = [
+    pub const KINDS: [&str; 20] = [
         "adopt",
         "continue",
         "beat",
@@ -240,6 +254,10 @@ impl Record {
         "tagged",
         "untagged",
         "cleared",
+        "problem",
+        "algorithm",
+        "experiments",
+        "removed",
     ];
 
     /// `synced_to`: bytes of the file below it were durable before this frame was written, so

@@ -8,10 +8,13 @@ pub mod clock;
 pub mod collection;
 pub mod columns;
 pub mod error;
+pub mod experiments;
 pub mod frame;
 pub mod fs;
 pub mod ids;
 pub mod journal;
+#[cfg(feature = "arrow")]
+pub mod keys;
 pub mod layout;
 mod pack;
 pub mod packing;

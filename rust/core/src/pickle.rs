@@ -19,6 +19,8 @@ pub enum Plain<'a> {
     /// Microseconds.
     TimeDelta(i64),
     List(Vec<Plain<'a>>),
+    /// No parameter is one: rows of experiments are.
+    Tuple(Vec<Plain<'a>>),
 }
 
 /// A date that Python's `datetime` cannot hold.
@@ -33,11 +35,7 @@ const MARK: u8 = b'(';
 pub fn tuple<'a>(values: impl Iterator<Item = Plain<'a>>) -> Result<Vec<u8>, OutOfRange> {
     let mut out = Vec::with_capacity(64);
     out.extend_from_slice(&START);
-    out.push(MARK);
-    for value in values {
-        put(&mut out, &value)?;
-    }
-    out.push(b't');
+    put(&mut out, &Plain::Tuple(values.collect()))?;
     out.push(STOP);
     Ok(out)
 }
@@ -61,6 +59,12 @@ fn put(out: &mut Vec<u8>, value: &Plain<'_>) -> Result<(), OutOfRange> {
             out.extend_from_slice(b"](");
             values.iter().try_for_each(|value| put(out, value))?;
             out.push(b'e');
+        }
+        Plain::Tuple(values) if values.is_empty() => out.push(b')'),
+        Plain::Tuple(values) => {
+            out.push(MARK);
+            values.iter().try_for_each(|value| put(out, value))?;
+            out.push(b't');
         }
     }
     Ok(())

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Micros;
 use crate::columns::{Column, Texts};
+use crate::experiments::Block;
 use crate::frame::{FileId, Position};
 use crate::ids::{IdSet, JobId};
 use crate::journal::{Definition, FileNews, GivenUp, Intent, News, Record, Submitted};
@@ -171,6 +172,13 @@ pub fn row(job: JobId) -> usize {
     job as usize - 1
 }
 
+fn put(named: &mut BTreeMap<String, String>, name: &str, value: Option<&String>) {
+    match value {
+        Some(value) => named.insert(name.to_owned(), value.clone()),
+        None => named.remove(name),
+    };
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     /// The scheduler was about to be asked; its answer is not known.
@@ -242,6 +250,11 @@ impl RunFile {
 pub struct Tables {
     pub jobs: Jobs,
     pub definitions: Vec<Definition>,
+    /// JSON by name.
+    pub problems: BTreeMap<String, String>,
+    pub algorithms: BTreeMap<String, String>,
+    pub blocks: Vec<Block>,
+    pub removed: IdSet,
     pub chunks: Vec<Chunk>,
     pub files: Vec<RunFile>,
     /// Indices of chunks that are not over.
@@ -262,7 +275,7 @@ impl Tables {
     }
 
     pub fn all_ids(&self) -> IdSet {
-        IdSet::range(1, self.n_jobs())
+        IdSet::range(1, self.n_jobs()).difference(&self.removed)
     }
 
     /// After deserialisation: what is derived from the rest.
@@ -326,7 +339,28 @@ impl Tables {
             }
             Record::Untagged { tag, ids } => self.untag(tag, ids),
             Record::Cleared => self.clear(),
+            Record::Problem { name, spec } => put(&mut self.problems, name, spec.as_ref()),
+            Record::Algorithm { name, spec } => put(&mut self.algorithms, name, spec.as_ref()),
+            Record::Experiments(blocks) => {
+                if let Some(block) = blocks.last() {
+                    self.jobs.grow(block.last() as usize);
+                }
+                self.blocks.extend(blocks.iter().cloned());
+            }
+            Record::Removed(ids) => self.remove(ids),
         }
+    }
+
+    /// What is left of a removed job is its id.
+    fn remove(&mut self, ids: &IdSet) {
+        self.reset(ids);
+        self.jobs.attempt.fill_ids(ids, 0);
+        self.jobs.name.fill_ids(ids, 0);
+        let tags: Vec<String> = self.tags.keys().cloned().collect();
+        for tag in &tags {
+            self.untag(tag, ids);
+        }
+        self.removed = self.removed.union(ids);
     }
 
     fn intend(&mut self, intent: &Intent) {
@@ -569,8 +603,13 @@ impl Tables {
     }
 
     fn clear(&mut self) {
-        let (settings, exports) = (self.settings.clone(), self.exports.clone());
-        *self = Self { settings, exports, ..Self::default() };
+        *self = Self {
+            settings: std::mem::take(&mut self.settings),
+            exports: std::mem::take(&mut self.exports),
+            problems: std::mem::take(&mut self.problems),
+            algorithms: std::mem::take(&mut self.algorithms),
+            ..Self::default()
+        };
     }
 
     pub fn cause_of(&self, job: JobId) -> Option<Cause> {

@@ -6,6 +6,7 @@
 
 mod arrow;
 mod errors;
+mod experiments;
 mod host;
 mod ids;
 mod packing;
@@ -19,6 +20,8 @@ use pyo3::pymodule;
 mod _core {
     #[pymodule_export]
     use super::arrow::ArrowTable;
+    #[pymodule_export]
+    use super::experiments::{Block, key_of};
     #[pymodule_export]
     use super::host::{host_listing, host_name, host_request};
     #[pymodule_export]

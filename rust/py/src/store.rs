@@ -9,6 +9,7 @@ use arrow_schema::{DataType, Field, Schema};
 use batchwright_core::access::Access;
 use batchwright_core::collection::Limits;
 use batchwright_core::error::{Error, ErrorKind};
+use batchwright_core::experiments::{Grouping, Wanted};
 use batchwright_core::ids::{IdSet as Ids, JobId};
 use batchwright_core::layout::ChunkId;
 use batchwright_core::registry::job_table::{Predicate, failure_table};
@@ -21,6 +22,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::arrow::{ArrowTable, read_table};
+use crate::experiments;
 use crate::ids::{IdSet, to_vec};
 use crate::runtime::enter;
 
@@ -215,13 +217,17 @@ impl Store {
         enter(py, |_| self.registry.define(Segment::new(schema, batches)?, call))
     }
 
-    fn segments(&self, py: Python<'_>) -> Vec<(JobId, JobId, String)> {
+    fn segments(&self, py: Python<'_>) -> Vec<(JobId, JobId)> {
         py.detach(|| {
             self.registry.read(|tables| {
-                let definitions = tables.definitions.iter();
-                definitions.map(|d| (d.first, d.first + d.count - 1, d.call.clone())).collect()
+                let plain = tables.definitions.iter().map(|d| (d.first, d.first + d.count - 1));
+                plain.chain(tables.blocks.iter().map(|b| (b.first, b.last()))).collect()
             })
         })
+    }
+
+    fn call(&self, py: Python<'_>, segment: usize) -> PyResult<String> {
+        enter(py, |_| self.registry.call(segment))
     }
 
     #[pyo3(signature = (segment, ids))]
@@ -238,6 +244,111 @@ impl Store {
     fn row<'py>(&self, py: Python<'py>, job: JobId) -> PyResult<(usize, Bound<'py, PyBytes>)> {
         let (segment, row) = enter(py, |_| self.registry.parameters_of(job))?;
         Ok((segment, PyBytes::new(py, &row)))
+    }
+
+    // -- experiments
+
+    fn problems(&self, py: Python<'_>) -> BTreeMap<String, String> {
+        py.detach(|| self.registry.read(|tables| tables.problems.clone()))
+    }
+
+    fn algorithms(&self, py: Python<'_>) -> BTreeMap<String, String> {
+        py.detach(|| self.registry.read(|tables| tables.algorithms.clone()))
+    }
+
+    fn put_problem(&self, py: Python<'_>, name: &str, spec: &str) -> PyResult<()> {
+        enter(py, |_| self.registry.put_problem(name, spec))
+    }
+
+    fn put_algorithm(&self, py: Python<'_>, name: &str, spec: &str) -> PyResult<()> {
+        enter(py, |_| self.registry.put_algorithm(name, spec))
+    }
+
+    fn remove_named(
+        &self,
+        py: Python<'_>,
+        problems: Vec<String>,
+        algorithms: Vec<String>,
+    ) -> PyResult<IdSet> {
+        enter(py, |_| self.registry.remove_named(&problems, &algorithms)).map(IdSet)
+    }
+
+    fn remove_experiments(&self, py: Python<'_>, ids: &IdSet) -> PyResult<()> {
+        enter(py, |_| self.registry.remove_experiments(&ids.0))
+    }
+
+    fn add_experiments(
+        &self,
+        py: Python<'_>,
+        problems: Vec<(String, Option<Bound<'_, PyAny>>, u32)>,
+        algorithms: Vec<(String, Option<Bound<'_, PyAny>>)>,
+        bind: bool,
+    ) -> PyResult<(JobId, Vec<experiments::Added>)> {
+        let problems = problems
+            .into_iter()
+            .map(|(name, table, repls)| Ok((experiments::given(name, table)?, repls)))
+            .collect::<PyResult<Vec<_>>>()?;
+        let algorithms = algorithms
+            .into_iter()
+            .map(|(name, table)| experiments::given(name, table))
+            .collect::<PyResult<Vec<_>>>()?;
+        enter(py, |_| experiments::add(&self.registry, problems, algorithms, bind))
+    }
+
+    fn blocks(&self, py: Python<'_>) -> Vec<experiments::Block> {
+        py.detach(|| self.registry.read(|tables| tables.blocks.iter().map(Into::into).collect()))
+    }
+
+    fn designs(&self, py: Python<'_>, segment: usize) -> PyResult<(ArrowTable, ArrowTable)> {
+        enter(py, |_| experiments::designs(&self.registry, segment))
+    }
+
+    #[pyo3(signature = (segment, problems, algorithms, pairs, repls, ids))]
+    #[expect(clippy::too_many_arguments, reason = "one mask for each kind of row")]
+    fn select_experiments(
+        &self,
+        py: Python<'_>,
+        segment: usize,
+        problems: Option<PyReadonlyArray1<'_, bool>>,
+        algorithms: Option<PyReadonlyArray1<'_, bool>>,
+        pairs: Option<PyReadonlyArray1<'_, bool>>,
+        repls: Option<&IdSet>,
+        ids: Option<&IdSet>,
+    ) -> PyResult<IdSet> {
+        let owned = |mask: Option<PyReadonlyArray1<'_, bool>>| {
+            mask.map(|mask| mask.as_array().iter().copied().collect::<Vec<bool>>())
+        };
+        let (problems, algorithms, pairs) = (owned(problems), owned(algorithms), owned(pairs));
+        let (repls, ids) = (repls.map(|ids| &ids.0), ids.map(|ids| &ids.0));
+        enter(py, |_| {
+            let wanted = Wanted {
+                problems: problems.as_deref(),
+                algorithms: algorithms.as_deref(),
+                pairs: pairs.as_deref(),
+                repls,
+            };
+            self.registry.select_experiments(segment, &wanted, ids)
+        })
+        .map(IdSet)
+    }
+
+    #[pyo3(signature = (segment, problems, algorithms, by_repl, ids))]
+    fn group_experiments(
+        &self,
+        py: Python<'_>,
+        segment: usize,
+        problems: PyReadonlyArray1<'_, u32>,
+        algorithms: PyReadonlyArray1<'_, u32>,
+        by_repl: bool,
+        ids: Option<&IdSet>,
+    ) -> PyResult<ArrowTable> {
+        let problems: Vec<u32> = problems.as_array().iter().copied().collect();
+        let algorithms: Vec<u32> = algorithms.as_array().iter().copied().collect();
+        let ids = ids.map(|ids| &ids.0);
+        enter(py, |_| {
+            let grouping = Grouping { problems: &problems, algorithms: &algorithms, by_repl };
+            self.registry.group_experiments(segment, &grouping, ids).map(table)
+        })
     }
 
     // -- ids, names, tags
@@ -513,6 +624,10 @@ impl Store {
 
 /// One definition's columns with the ids of its jobs before them.
 fn parameters(registry: &Registry, index: usize, ids: Option<&Ids>) -> Result<ArrowTable, Error> {
+    if registry.read(|tables| !tables.blocks.is_empty()) {
+        let (schema, batches) = registry.experiment_table(index, ids)?;
+        return Ok(ArrowTable::new(schema, batches));
+    }
     let segment = registry.segment(index)?;
     let first = registry.read(|tables| tables.definitions[index].first);
     let mut fields = vec![Arc::new(Field::new("job_id", DataType::Int64, true))];

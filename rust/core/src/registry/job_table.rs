@@ -96,7 +96,7 @@ impl Registry {
             ids.map_or(found.len(), |ids| found.bitmap().intersection_len(ids.bitmap()))
         };
         Counts {
-            defined: ids.map_or(u64::from(inner.tables.n_jobs()), IdSet::len),
+            defined: count(Predicate::Defined),
             submitted: count(Predicate::Submitted),
             queued: count(Predicate::Queued),
             started: count(Predicate::Started),
@@ -155,6 +155,14 @@ fn batch_of(tables: &Tables, ids: &IdSet, queued: &IdSet) -> RecordBatch {
 }
 
 fn all_where(inner: &Inner, predicate: Predicate) -> IdSet {
+    let found = all_rows_where(inner, predicate);
+    if inner.tables.removed.is_empty() {
+        return found;
+    }
+    found.difference(&inner.tables.removed)
+}
+
+fn all_rows_where(inner: &Inner, predicate: Predicate) -> IdSet {
     let jobs = &inner.tables.jobs;
     let stage = |fits: fn(Stage) -> bool| jobs.stage.ids_where(|s| fits(Stage::from_code(s)));
     match predicate {

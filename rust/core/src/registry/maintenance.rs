@@ -67,7 +67,7 @@ impl Registry {
         Ok(())
     }
 
-    fn write_one(&self, record: Record) -> Result<()> {
+    pub(super) fn write_one(&self, record: Record) -> Result<()> {
         self.write_all(&[record])
     }
 
@@ -174,8 +174,7 @@ impl Registry {
 }
 
 pub(super) fn refuse_unknown(tables: &Tables, ids: &IdSet) -> Result<()> {
-    let unknown = if ids.contains(0) { Some(0) } else { ids.max() };
-    match unknown.filter(|id| *id == 0 || *id > tables.n_jobs()) {
+    match ids.difference(&tables.all_ids()).min() {
         None => Ok(()),
         Some(id) => Err(Error::new(ErrorKind::UnknownJob, format!("there is no job {id}"))),
     }

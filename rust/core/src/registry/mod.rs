@@ -5,6 +5,8 @@
 
 mod collecting;
 #[cfg(feature = "arrow")]
+mod experimenting;
+#[cfg(feature = "arrow")]
 pub mod job_table;
 mod loading;
 mod looking;
@@ -18,6 +20,8 @@ mod submitting;
 mod writing;
 
 pub use collecting::{Ended, LogReader, ResultReader};
+#[cfg(feature = "arrow")]
+pub use experimenting::{Added, Design, Given};
 pub use looking::{Listed, TaskId};
 #[cfg(feature = "arrow")]
 pub use submitting::{Plan, PlannedChunk};
@@ -88,6 +92,8 @@ pub struct Registry {
     requests: Mutex<HashMap<String, RequestFile>>,
     #[cfg(feature = "arrow")]
     segments: Mutex<HashMap<(u64, u32), Arc<crate::segments::Segment>>>,
+    #[cfg(feature = "arrow")]
+    designs: Mutex<HashMap<crate::experiments::DesignRef, Arc<Design>>>,
 }
 
 struct Inner {
@@ -239,6 +245,8 @@ impl Registry {
             }),
             #[cfg(feature = "arrow")]
             segments: Mutex::new(HashMap::new()),
+            #[cfg(feature = "arrow")]
+            designs: Mutex::new(HashMap::new()),
         })
     }
 

@@ -16,7 +16,7 @@ use crate::segments::Segment;
 use crate::tables::{Tables, row};
 
 use super::writing::Durability;
-use super::{Interrupted, Registry, maintenance};
+use super::{Interrupted, Registry, experimenting, maintenance};
 
 /// Collections are published in groups of so many bytes.
 const GROUP: usize = 64 << 20;
@@ -97,14 +97,15 @@ impl Registry {
 
     pub(super) fn forget_segments(&self) {
         self.segments.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.designs.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// (definition, pickled parameters) of a job.
     pub fn parameters_of(&self, job: JobId) -> Result<(usize, Vec<u8>)> {
-        let (index, first) = self
-            .read(|tables| definition_of(tables, job))
-            .ok_or_else(|| Error::new(ErrorKind::UnknownJob, format!("there is no job {job}")))?;
-        Ok((index, self.segment(index)?.pickle_row((job - first) as usize)?))
+        let inner = self.lock();
+        let found = self.sources(&inner.tables, &[job])?;
+        let source = found.first().ok_or_else(|| no_job(job))?;
+        Ok((source.place, source.pickle(job)?))
     }
 
     /// Publishes the collections of a plan and records the intent. The jobs are then submitted,
@@ -184,20 +185,25 @@ impl Registry {
             })?,
             ..header.clone()
         };
-        let mut builder = Builder::new(&header);
-        let mut current: Option<(usize, u32, u32, Arc<Segment>)> = None;
         let mut jobs = planned.jobs.to_vec();
         if plan.array_tasks {
             // A job's array task is its place among the chunk's ids.
             jobs.sort_unstable();
         }
+        let sources = self.sources(tables, &jobs)?;
+        let calls = sources.iter().map(|source| self.call_at(tables, source.place));
+        let mut header = header;
+        if header.python.is_null() {
+            header.python = Value::Object(serde_json::Map::new());
+        }
+        header.python["calls"] = Value::Array(calls.collect::<Result<_>>()?);
+        let mut builder = Builder::new(&header);
+        let mut call = 0;
         for (job, task) in jobs.iter().zip(1..) {
-            let held = current.take().filter(|(_, first, last, _)| (first..=last).contains(&job));
-            let (index, first, last, segment) = match held {
-                Some(held) => held,
-                None => self.segment_of(tables, *job)?,
-            };
-            let parameters = segment.pickle_row((job - first) as usize)?;
+            if !sources[call].has(*job) {
+                call = sources.iter().position(|source| source.has(*job)).unwrap_or_default();
+            }
+            let parameters = sources[call].pickle(*job)?;
             if parameters.len() > LONGEST {
                 let what = format!("the parameters of job {job} take {} bytes", parameters.len());
                 return Err(Error::new(ErrorKind::Invalid, what).hint("export what is large"));
@@ -206,25 +212,54 @@ impl Registry {
                 job: *job,
                 task: if plan.array_tasks { task } else { 0 },
                 attempt: tables.jobs.attempt.get(row(*job)).saturating_add(1),
-                call: index as u16,
+                call: call as u16,
                 parameters: &parameters,
             });
-            current = Some((index, first, last, segment));
         }
         Ok(builder.finish())
     }
 
-    fn segment_of(
-        &self,
-        tables: &Tables,
-        job: JobId,
-    ) -> Result<(usize, JobId, JobId, Arc<Segment>)> {
-        let (index, first) = definition_of(tables, job)
-            .ok_or_else(|| Error::new(ErrorKind::UnknownJob, format!("there is no job {job}")))?;
-        let definition = &tables.definitions[index];
-        let last = first + definition.count - 1;
-        let segment = self.segment_in(definition.epoch, definition.number)?;
-        Ok((index, first, last, segment))
+    /// What defined these jobs, each once.
+    fn sources(&self, tables: &Tables, jobs: &[JobId]) -> Result<Vec<Source>> {
+        let mut found: Vec<Source> = Vec::new();
+        let mut places = BTreeSet::new();
+        for job in jobs {
+            if found.last().is_some_and(|source| source.has(*job)) {
+                continue;
+            }
+            let (place, first, last) = place_of(tables, *job).ok_or_else(|| no_job(*job))?;
+            if places.insert(place) {
+                found.push(Source { place, first, last, rows: self.defined(tables, place)? });
+            }
+        }
+        if found.len() > usize::from(u16::MAX) {
+            let what = format!("the jobs of one chunk come from {} calls", found.len());
+            return Err(Error::new(ErrorKind::Invalid, what).hint("make smaller chunks"));
+        }
+        Ok(found)
+    }
+
+    fn defined(&self, tables: &Tables, place: usize) -> Result<Rows> {
+        match tables.definitions.get(place) {
+            Some(definition) => {
+                Ok(Rows::Plain(self.segment_in(definition.epoch, definition.number)?))
+            }
+            None => Ok(Rows::Experiments(Box::new(self.rows_of(tables, place)?))),
+        }
+    }
+
+    /// What the node is told about a definition.
+    fn call_at(&self, tables: &Tables, place: usize) -> Result<Value> {
+        let Some(definition) = tables.definitions.get(place) else {
+            return self.call_of(tables, place);
+        };
+        serde_json::from_str(&definition.call)
+            .map_err(|e| Error::new(ErrorKind::Invalid, format!("a call is not JSON: {e}")))
+    }
+
+    /// The call of a definition as nodes get it.
+    pub fn call(&self, place: usize) -> Result<String> {
+        Ok(self.call_at(&self.lock().tables, place)?.to_string())
     }
 
     /// What the scheduler calls a chunk, one id a task. Durable with the next flush.
@@ -253,15 +288,52 @@ impl Registry {
     }
 }
 
-fn too_many(rows: usize) -> Error {
+pub(super) fn too_many(rows: usize) -> Error {
     Error::new(ErrorKind::Invalid, format!("{rows} more jobs do not fit: ids end at 4294967295"))
 }
 
-/// Index and first id of the definition that a job belongs to.
-pub(super) fn definition_of(tables: &Tables, job: JobId) -> Option<(usize, JobId)> {
-    let index = tables.definitions.partition_point(|d| d.first <= job).checked_sub(1)?;
-    let definition = &tables.definitions[index];
-    (job - definition.first < definition.count).then_some((index, definition.first))
+fn no_job(job: JobId) -> Error {
+    Error::new(ErrorKind::UnknownJob, format!("there is no job {job}"))
+}
+
+/// A definition or a block, and its jobs.
+struct Source {
+    place: usize,
+    first: JobId,
+    last: JobId,
+    rows: Rows,
+}
+
+enum Rows {
+    Plain(Arc<Segment>),
+    Experiments(Box<experimenting::Rows>),
+}
+
+impl Source {
+    fn has(&self, job: JobId) -> bool {
+        (self.first..=self.last).contains(&job)
+    }
+
+    fn pickle(&self, job: JobId) -> Result<Vec<u8>> {
+        match &self.rows {
+            Rows::Plain(segment) => segment.pickle_row((job - self.first) as usize),
+            Rows::Experiments(rows) => rows.pickle(job),
+        }
+    }
+}
+
+/// Place, first and last id of what defined a job. A registry has definitions or blocks.
+fn place_of(tables: &Tables, job: JobId) -> Option<(usize, JobId, JobId)> {
+    let (place, first, last) = if tables.blocks.is_empty() {
+        let place = tables.definitions.partition_point(|d| d.first <= job).checked_sub(1)?;
+        let definition = &tables.definitions[place];
+        (place, definition.first, definition.first + definition.count - 1)
+    } else {
+        let place = tables.blocks.partition_point(|b| b.first <= job).checked_sub(1)?;
+        let block = &tables.blocks[place];
+        (place, block.first, block.last())
+    };
+    (job <= last && !tables.removed.contains(job)).then_some((place, first, last))
 }
 
 /// Each job once, each of them known, no chunk without one: what the tables rely on.
