@@ -82,7 +82,16 @@ if TYPE_CHECKING:
         find_conf_file as find_conf_file,
     )
     from batchwright.default import (
+        add_algorithm as add_algorithm,
+    )
+    from batchwright.default import (
+        add_experiments as add_experiments,
+    )
+    from batchwright.default import (
         add_job_tags as add_job_tags,
+    )
+    from batchwright.default import (
+        add_problem as add_problem,
     )
     from batchwright.default import (
         as_completed as as_completed,
@@ -110,6 +119,9 @@ if TYPE_CHECKING:
     )
     from batchwright.default import (
         find_errors as find_errors,
+    )
+    from batchwright.default import (
+        find_experiments as find_experiments,
     )
     from batchwright.default import (
         find_expired as find_expired,
@@ -208,7 +220,16 @@ if TYPE_CHECKING:
         reduce_results_table as reduce_results_table,
     )
     from batchwright.default import (
+        remove_algorithms as remove_algorithms,
+    )
+    from batchwright.default import (
+        remove_experiments as remove_experiments,
+    )
+    from batchwright.default import (
         remove_job_tags as remove_job_tags,
+    )
+    from batchwright.default import (
+        remove_problems as remove_problems,
     )
     from batchwright.default import (
         remove_registry as remove_registry,
@@ -230,6 +251,9 @@ if TYPE_CHECKING:
     )
     from batchwright.default import (
         submit_jobs as submit_jobs,
+    )
+    from batchwright.default import (
+        summarize_experiments as summarize_experiments,
     )
     from batchwright.default import (
         summarize_usage as summarize_usage,
@@ -334,7 +358,13 @@ if TYPE_CHECKING:
         load_registry as load_registry,
     )
     from batchwright.opening import (
+        make_experiment_registry as make_experiment_registry,
+    )
+    from batchwright.opening import (
         make_registry as make_registry,
+    )
+    from batchwright.registry import (
+        ExperimentRegistry as ExperimentRegistry,
     )
     from batchwright.registry import (
         Registry as Registry,
@@ -361,6 +391,7 @@ if TYPE_CHECKING:
         render_script as render_script,
     )
 
+
 # Where each name of the package is defined.
 _MODULES = {
     "apply": "btlapply btmapply",
@@ -379,17 +410,18 @@ _MODULES = {
     "collection": "JobCollection",
     "configuration": "find_conf_file",
     "default": (
-        "add_job_tags as_completed batch_export batch_map batch_map_results batch_reduce "
-        "clear_registry estimate_runtimes find_done find_errors find_expired find_jobs "
-        "find_not_done find_not_started find_not_submitted find_on_system find_queued find_running "
-        "find_started find_submitted find_tagged get_default_registry get_error_messages "
-        "get_job_names get_job_pars get_job_resources get_job_status get_job_table "
-        "get_job_tags get_log get_status get_used_job_tags grep_logs iter_results kill_jobs "
-        "load_result make_job make_job_collection plan_submission reduce_results "
-        "reduce_results_list reduce_results_table remove_job_tags remove_registry reset_jobs "
-        "save_registry set_default_registry set_job_names show_log submit_jobs "
-        "summarize_usage sweep_registry "
-        "sync_registry test_job wait_for_jobs "
+        "add_algorithm add_experiments add_job_tags add_problem as_completed batch_export "
+        "batch_map batch_map_results batch_reduce clear_registry estimate_runtimes find_done "
+        "find_errors find_experiments find_expired find_jobs find_not_done find_not_started "
+        "find_not_submitted find_on_system find_queued find_running find_started "
+        "find_submitted find_tagged get_default_registry get_error_messages get_job_names "
+        "get_job_pars get_job_resources get_job_status get_job_table get_job_tags get_log "
+        "get_status get_used_job_tags grep_logs iter_results kill_jobs load_result make_job "
+        "make_job_collection plan_submission reduce_results reduce_results_list "
+        "reduce_results_table remove_algorithms remove_experiments remove_job_tags "
+        "remove_problems remove_registry reset_jobs save_registry set_default_registry "
+        "set_job_names show_log submit_jobs summarize_experiments summarize_usage "
+        "sweep_registry sync_registry test_job wait_for_jobs "
     ),
     "definition": "grid",
     "errors": (
@@ -400,8 +432,8 @@ _MODULES = {
     ),
     "ids": "IdsLike JobIds",
     "joins": "ajoin ijoin ljoin ojoin rjoin sjoin ujoin",
-    "opening": "load_registry make_registry",
-    "registry": "Registry",
+    "opening": "load_registry make_experiment_registry make_registry",
+    "registry": "ExperimentRegistry Registry",
     "running": "do_job_collection",
     "runtimes": "RuntimeEstimate",
     "status": "Status",

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 __version__: Final[str]
-__all__: list[str]
 
 @final
 class IdSet:
@@ -55,7 +54,7 @@ class ArrowTable:
     def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
     def __arrow_c_schema__(self) -> object: ...
 
-_State = Literal[
+State = Literal[
     "defined",
     "submitted",
     "not_submitted",
@@ -153,16 +152,70 @@ class Store:
         duration[us], lists of them; large_binary with field metadata `{"pickled": "1"}` holds
         `b"P" + pickle` or `b"R" + object hash`, also as dictionary<int32, large_binary>.
         """
-    def segments(self) -> list[tuple[int, int, str]]:
-        """(first id, last id, call) of each definition, ascending."""
+    def segments(self) -> list[tuple[int, int]]:
+        """(first id, last id) of each definition or block of experiments, ascending."""
+    def call(self, segment: int) -> str:
+        """The JSON by which nodes call the functions of a segment."""
     def parameters(self, segment: int, ids: IdSet | None) -> ArrowTable:
-        """The columns of one segment as defined, with `job_id` first."""
+        """The columns of one segment as defined, with `job_id` first. For experiments `problem`,
+        `algorithm` and `repl` follow, then the columns of both designs, `prob_pars.` and
+        `algo_pars.` before their names.
+        """
     def row(self, job: int) -> tuple[int, bytes]:
         """(segment, pickle of the tuple of parameters) as a node gets it."""
 
+    # -- experiments
+    def problems(self) -> dict[str, str]:
+        """JSON by name."""
+    def algorithms(self) -> dict[str, str]: ...
+    def put_problem(self, name: str, spec: str) -> None: ...
+    def put_algorithm(self, name: str, spec: str) -> None: ...
+    def remove_named(self, problems: Sequence[str], algorithms: Sequence[str]) -> IdSet:
+        """Takes them away with their experiments, and gives those."""
+    def remove_experiments(self, ids: IdSet) -> None: ...
+    def add_experiments(
+        self,
+        problems: Sequence[tuple[str, object | None, int]],
+        algorithms: Sequence[tuple[str, object | None]],
+        bind: bool,
+    ) -> tuple[int, list[tuple[str, str, int, int, int]]]:
+        """Adds what is new of all pairs of designs, all of it or nothing. A design is a table as
+        for `define`, or None for one row without parameters. Beside a pickled column `x` lies
+        `x\\x1fkey`, the 16 bytes that identify each value; a column `x\\x1fgiven` tells which rows
+        have the parameter. Problems come with their replications. Returns the first id, and for
+        each pair: problem, algorithm, how many are new, known, equal to others of the call.
+        """
+    def blocks(self) -> list[Block]:
+        """The segments of a registry of experiments."""
+    def designs(self, segment: int) -> tuple[ArrowTable, ArrowTable]:
+        """The rows of the problem's and of the algorithm's design."""
+    def select_experiments(
+        self,
+        segment: int,
+        problems: NDArray[np.bool_] | None,
+        algorithms: NDArray[np.bool_] | None,
+        pairs: NDArray[np.bool_] | None,
+        repls: IdSet | None,
+        ids: IdSet | None,
+    ) -> IdSet:
+        """The jobs of a block that fit all masks: one truth a row of each design, one a pair of
+        rows. None stands for all.
+        """
+    def group_experiments(
+        self,
+        segment: int,
+        problems: NDArray[np.uint32],
+        algorithms: NDArray[np.uint32],
+        by_repl: bool,
+        ids: IdSet | None,
+    ) -> ArrowTable:
+        """The groups of a block's jobs, by a code a row of each design: `problem` and `algorithm`
+        (the codes), `repl` (0 unless `by_repl`), `count`, and `first`, the first job.
+        """
+
     # -- ids, names, tags
     def all_ids(self) -> IdSet: ...
-    def where(self, state: _State, ids: IdSet | None, cause: str | None) -> IdSet: ...
+    def where(self, state: State, ids: IdSet | None, cause: str | None) -> IdSet: ...
     def counts(self, ids: IdSet | None) -> dict[str, int]:
         """defined, submitted, queued, started, running, done, error, expired, system."""
     def set_names(self, ids: NDArray[np.int64], names: Sequence[str | None]) -> None: ...
@@ -241,7 +294,8 @@ class Store:
         """Results in the order given; all must be done (`JobNotDoneError`)."""
     def result_table(self, ids: NDArray[np.int64]) -> ArrowTable | None:
         """Plain results as columns, unpickling nothing: dicts of scalars by key, other scalars
-        as `result`. None if a result is anything else or the types of a column disagree."""
+        as `result`. None if a result is anything else or the types of a column disagree.
+        """
     def failures(self, ids: IdSet) -> ArrowTable:
         """`job_id, terminated: bool, error: bool, message: text or null` (whole, with its
         traceback).
@@ -307,6 +361,37 @@ class Run:
     def log(self, job: int, output: bytes) -> None: ...
     def close(self, cause: str | None = None) -> None:
         """What was not run is given back for this cause."""
+
+@final
+class Block:
+    """Experiments of one problem and one algorithm that one call has added."""
+
+    @property
+    def first(self) -> int: ...
+    @property
+    def last(self) -> int: ...
+    @property
+    def problem(self) -> str: ...
+    @property
+    def algorithm(self) -> str: ...
+    @property
+    def problem_design(self) -> tuple[int, int]:
+        """Names the design: equal names, the same rows."""
+    @property
+    def algorithm_design(self) -> tuple[int, int]: ...
+    @property
+    def problem_rows(self) -> int: ...
+    @property
+    def algorithm_rows(self) -> int: ...
+    @property
+    def is_bound(self) -> bool: ...
+    @property
+    def first_repl(self) -> int: ...
+    @property
+    def last_repl(self) -> int: ...
+
+def key_of(encoded: bytes) -> bytes:
+    """The 16 bytes that identify an encoded value (`batchwright/keys.py`)."""
 
 def wait_for_interrupt(seconds: float) -> None: ...
 

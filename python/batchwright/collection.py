@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchwright import resources, serialization, store
 from batchwright.debugging import is_debugging
+from batchwright.errors import DefinitionError
 from batchwright.executor import executor
 from batchwright.settings import freeze
 
@@ -141,7 +142,12 @@ def describe(
 def _jobs(reg: Registry, ids: Any) -> pa.Table:
     from batchwright.tables import get_job_pars, unwrap
 
-    return unwrap(get_job_pars(reg, ids))
+    pars = get_job_pars(reg, ids)
+    try:
+        return unwrap(pars)
+    except DefinitionError:
+        # Problem and algorithm have a parameter of the same name.
+        return unwrap(pars, sep=".")
 
 
 def header(reg: Registry) -> str:
@@ -160,7 +166,6 @@ def header(reg: Registry) -> str:
         "source": [str(work_dir / Path(path).expanduser()) for path in reg.source],
         "load": [str(work_dir / Path(path).expanduser()) for path in reg.load],
         "exports": core.exports(),
-        "calls": [json.loads(call) for _, _, call in core.segments()],
         "hooks": hooks,
         "debug": is_debugging(),
         "versions": _versions(work_dir),

@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from batchwright import (
     definition,
+    experiments,
+    finding,
     jobs,
     killing,
     lifecycle,
     logs,
     names,
     predicates,
+    problems,
     results,
     runtimes,
     status,
     submission,
+    summaries,
     tables,
     tags,
     trial,
@@ -88,6 +92,15 @@ batch_map = on_default(definition.batch_map)
 batch_reduce = on_default(definition.batch_reduce)
 batch_map_results = on_default(definition.batch_map_results)
 batch_export = on_default(definition.batch_export)
+
+add_problem = on_default(problems.add_problem)
+add_algorithm = on_default(problems.add_algorithm)
+remove_problems = on_default(problems.remove_problems)
+remove_algorithms = on_default(problems.remove_algorithms)
+add_experiments = on_default(experiments.add_experiments)
+remove_experiments = on_default(experiments.remove_experiments)
+find_experiments = on_default(finding.find_experiments)
+summarize_experiments = on_default(summaries.summarize_experiments)
 
 find_jobs = on_default(predicates.find_jobs)
 find_submitted = on_default(status.find_submitted)

@@ -8,12 +8,13 @@ import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from batchwright import configuration, debugging, default, settling, temporary
 from batchwright import store as stores
 from batchwright.errors import ConfigError, RegistryNotFoundError
-from batchwright.registry import Registry
+from batchwright.problems import EXPERIMENT
+from batchwright.registry import ExperimentRegistry, Registry
 from batchwright.settings import MAX_SEED, Settings, parse
 from batchwright.store import Store
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from batchwright import _core
 
 debugging.set_up_logger()
+_R = TypeVar("_R", bound=Registry)
 _SEARCH: Final = cast("Any", ...)
 _ACCESS = ("private", "group", "public")
 
@@ -72,6 +74,39 @@ def make_registry(
     """
     given = {"work_dir": work_dir, "imports": imports, "source": source, "load": load, "seed": seed}
     reg = _make(Registry, "plain", file_dir, conf_file, given, access)
+    if make_default:
+        default.set_default_registry(reg)
+    return reg
+
+
+def make_experiment_registry(
+    file_dir: str | PathLike[str] | None = "registry",
+    work_dir: str | PathLike[str] | None = None,
+    conf_file: str | PathLike[str] | None = _SEARCH,
+    *,
+    imports: Sequence[str] = (),
+    source: Sequence[str | PathLike[str]] = (),
+    load: Sequence[str | PathLike[str]] = (),
+    seed: int | None = None,
+    access: str = "private",
+    make_default: bool = True,
+) -> ExperimentRegistry:
+    """Make a registry of experiments in a new folder.
+
+    Parameters
+    ----------
+    file_dir, work_dir, conf_file, imports, source, load, seed, access, make_default
+        As for `make_registry`.
+
+    Examples
+    --------
+    >>> import batchwright as bw
+    >>> reg = bw.make_experiment_registry(None, make_default=False)
+    >>> reg.problems, reg.algorithms
+    ((), ())
+    """
+    given = {"work_dir": work_dir, "imports": imports, "source": source, "load": load, "seed": seed}
+    reg = _make(ExperimentRegistry, EXPERIMENT, file_dir, conf_file, given, access)
     if make_default:
         default.set_default_registry(reg)
     return reg
@@ -156,7 +191,7 @@ def _load(core: _core.Store, path: Path, conf: Path | None, work_dir: Path | Non
     return reg
 
 
-_CLASSES: dict[str, type[Registry]] = {"plain": Registry}
+_CLASSES: dict[str, type[Registry]] = {"plain": Registry, EXPERIMENT: ExperimentRegistry}
 
 
 def registry_class(kind: str) -> type[Registry]:
@@ -174,13 +209,13 @@ def _absolute(path: str | PathLike[str]) -> Path:
 
 
 def _make(
-    cls: type[Registry],
+    cls: type[_R],
     kind: str,
     file_dir: str | PathLike[str] | None,
     conf_file: str | PathLike[str] | None,
     given: Mapping[str, object],
     access: str,
-) -> Registry:
+) -> _R:
     """Check all that can be checked, then make the folder; after an error nothing stays."""
     if access not in _ACCESS:
         raise ConfigError(f"`access` is {access!r}: give one of {', '.join(_ACCESS)}")
@@ -192,7 +227,7 @@ def _make(
     conf = configuration.found(conf_file)
     seed = cast("int", arguments.get("seed") or random.SystemRandom().randint(1, MAX_SEED))
 
-    def create(path: Path) -> Registry:
+    def create(path: Path) -> _R:
         return _create(cls, path, kind, seed, access, arguments, conf)
 
     if file_dir is not None:
@@ -203,14 +238,14 @@ def _make(
 
 
 def _create(
-    cls: type[Registry],
+    cls: type[_R],
     path: Path,
     kind: str,
     seed: int,
     access: str,
     arguments: dict[str, Any],
     conf: Path | None,
-) -> Registry:
+) -> _R:
     core = stores.create(path, kind, seed, access)
     try:
         settings = Settings(core, path, None if conf is None else str(conf))
@@ -228,7 +263,7 @@ def _create(
     return reg
 
 
-def _make_temporary(create: Callable[[Path], Registry]) -> Registry:
+def _make_temporary(create: Callable[[Path], _R]) -> _R:
     """Make a registry where the configuration wants temporary ones, which only it can tell."""
     folder = Path(parse("temp_dir", _system_temp()))
     path = temporary.fresh_path(folder)

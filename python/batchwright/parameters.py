@@ -9,10 +9,12 @@ from __future__ import annotations
 import datetime
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from batchwright.errors import DefinitionError
-from batchwright.segments import TEXT_SUFFIX
+from batchwright.keys import key_of
+from batchwright.segments import KEY_SUFFIX, TEXT_SUFFIX
 from batchwright.serialization import dump
 
 if TYPE_CHECKING:
@@ -174,44 +176,66 @@ def _exactly(name: str, values: Iterable[Any], count: int) -> list[Any]:
     return drawn
 
 
-def as_arrow(store: Store, columns: Mapping[str, Any], count: int) -> pa.Table:
-    """Give the columns as the core takes them."""
+def as_arrow(
+    store: Store, columns: Mapping[str, Any], count: int, *, keyed: bool = False
+) -> pa.Table:
+    """Give the columns as the core takes them.
+
+    Parameters
+    ----------
+    keyed
+        Whether a pickled column gets another beside it, of what identifies its values.
+    """
     import pyarrow as pa
 
     arrays: list[Any] = []
     fields: list[Any] = []
-    shown: dict[str, Any] = {}
+    beside: dict[str, Any] = {}
     for name, column in columns.items():
-        array, text = _column(store, name, column, count)
-        is_pickled = text is not None
-        if is_pickled:
-            shown[name] = text
+        array, pickled = _column(store, name, column, count, keyed=keyed)
+        if pickled is not None:
+            beside[name + TEXT_SUFFIX] = pickled.text
+            if keyed:
+                beside[name + KEY_SUFFIX] = pickled.keys
         arrays.append(array)
-        fields.append(pa.field(name, array.type, metadata=PICKLED if is_pickled else None))
-    for name, text in shown.items():
-        arrays.append(text)
-        fields.append(pa.field(name + TEXT_SUFFIX, text.type))
+        fields.append(pa.field(name, array.type, metadata=PICKLED if pickled else None))
+    for name, array in beside.items():
+        arrays.append(array)
+        fields.append(pa.field(name, array.type))
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
 
-def _column(store: Store, name: str, column: Any, count: int) -> tuple[Any, Any]:
-    """Give a column and, if it is pickled, what tables show of it."""
+@dataclass(frozen=True, slots=True)
+class _Pickled:
+    """A column of pickles, with what lies beside it."""
+
+    pickles: Any
+    text: Any
+    """What tables show."""
+    keys: Any
+
+
+def _column(
+    store: Store, name: str, column: Any, count: int, *, keyed: bool
+) -> tuple[Any, _Pickled | None]:
+    """Give a column and, if it is pickled, what lies beside it."""
     import numpy as np
     import pyarrow as pa
 
     if not isinstance(column, Constant):
         found: Any = typed(column)
-        return (
-            (found, None)
-            if not isinstance(found, list)
-            else _pickled(store, name, cast("list[Any]", found))
-        )
+        if not isinstance(found, list):
+            return found, None
+        pickled = _pickled(store, name, cast("list[Any]", found), keyed=keyed)
+        return pickled.pickles, pickled
     found: Any = typed([column.value])
     if not isinstance(found, list):
         return _repeated(found, count), None
-    once, text = _pickled(store, name, cast("list[Any]", found))
+    once = _pickled(store, name, cast("list[Any]", found), keyed=keyed)
     zeros = pa.array(np.zeros(count, dtype=np.int32))
-    return pa.DictionaryArray.from_arrays(zeros, once.dictionary), _repeated(text, count)
+    pickles = pa.DictionaryArray.from_arrays(zeros, once.pickles.dictionary)
+    keys = once.keys.take(zeros) if keyed else None
+    return pickles, _Pickled(pickles, _repeated(once.text, count), keys)
 
 
 def _repeated(array: Any, count: int) -> Any:
@@ -550,31 +574,39 @@ def _from_pandas_scalar(value: Any) -> Any:
 # -- pickles
 
 
-def _pickled(store: Store, name: str, values: Sequence[Any]) -> tuple[Any, Any]:
-    """Pickle values, each distinct one once; give also what tables show."""
+def _pickled(store: Store, name: str, values: Sequence[Any], *, keyed: bool) -> _Pickled:
+    """Pickle values, each distinct one once."""
     import numpy as np
     import pyarrow as pa
 
     by_bytes: dict[bytes, int] = {}
     by_identity: dict[int, int] = {}
-    texts: list[str] = []
+    distinct: list[Any] = []
     codes: list[int] = []
     for value in values:
         code = by_identity.get(id(value))
         if code is None:
             code = by_bytes.setdefault(_dumped(name, value), len(by_bytes))
             by_identity[id(value)] = code
-            if code == len(texts):
-                texts.append(_shown(value))
+            if code == len(distinct):
+                distinct.append(value)
         codes.append(code)
     entries = [_entry(store, data) for data in by_bytes]
     indices = pa.array(np.array(codes, dtype=np.int32))
     pickles = pa.DictionaryArray.from_arrays(indices, pa.array(entries, pa.large_binary()))
+    keys = pa.array([key_of(value) for value in distinct]).take(indices) if keyed else None
+    return _Pickled(pickles, _texts(values, distinct, indices), keys)
+
+
+def _texts(values: Sequence[Any], distinct: Sequence[Any], indices: Any) -> Any:
+    """Give what tables show of values that are pickled."""
+    import pyarrow as pa
+
     if set(map(type, values)) <= _NUMBERS:
-        return pickles, pa.array([None if v is None else _as_float(v) for v in values])
+        return pa.array([None if v is None else _as_float(v) for v in values])
     if _is_of_one_zone(values):
-        return pickles, pa.array(values)
-    return pickles, pa.array(texts, pa.string()).take(indices)
+        return pa.array(values)
+    return pa.array([_shown(value) for value in distinct], pa.string()).take(indices)
 
 
 def _is_of_one_zone(values: Sequence[Any]) -> bool:

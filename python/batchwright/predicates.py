@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
 
 from batchwright.columns import cast as cast_column
 from batchwright.columns import common_type
 from batchwright.conditions import Condition
 from batchwright.errors import DefinitionError
 from batchwright.ids import IdsLike, JobIds, all_jobs, selected
-from batchwright.segments import (
-    Parameter,
-    Segment,
-    group_names,
-    layouts,
-    segments,
-    values,
-)
+from batchwright.segments import Parameter, Rows, group_names, layouts, rows, values
 from batchwright.signature import parameters
 
 if TYPE_CHECKING:
@@ -31,6 +24,10 @@ if TYPE_CHECKING:
 
 Predicate: TypeAlias = "str | pc.Expression | Callable[..., object]"
 """What parameters are matched with."""
+_LACKS: Final = object()
+"""Stands for a parameter that a row lacks and a function needs."""
+_DEFAULT: Final = object()
+"""Stands for one that the function has a default for."""
 
 
 def find_jobs(reg: Registry, expr: Predicate | None = None, ids: IdsLike = None) -> JobIds:
@@ -67,12 +64,34 @@ def find_jobs(reg: Registry, expr: Predicate | None = None, ids: IdsLike = None)
 
 def matching(store: Store, ids: JobIds, predicate: object, groups: Sequence[str]) -> JobIds:
     """Find the jobs whose parameters in these groups meet a predicate."""
+    matcher = matcher_of(store, predicate, groups)
+    found = JobIds()
+    for given in rows(store, ids, groups, matcher.names):
+        found |= given.select(matcher(given))
+    return found
+
+
+class Matcher(Protocol):
+    """Tells for rows of parameters whether they meet a predicate."""
+
+    @property
+    def names(self) -> Collection[str] | None:
+        """The parameters it speaks of; None if that is not known."""
+        ...
+
+    def __call__(self, rows: Rows, /) -> NDArray[np.bool_]:
+        """Give a truth a row."""
+        ...
+
+
+def matcher_of(store: Store, predicate: object, groups: Sequence[str]) -> Matcher:
+    """Make what tells whether rows meet a predicate; parameters are looked for in these groups."""
     if isinstance(predicate, str):
-        return _by_text(store, ids, Condition.parse(predicate), groups)
+        return _Remembering(_ByText(store, Condition.parse(predicate), groups))
     if _is_expression(predicate):
-        return _by_expression(store, ids, cast("pc.Expression", predicate), groups)
+        return _Remembering(_ByExpression(store, cast("pc.Expression", predicate), groups))
     if callable(predicate):
-        return _by_function(store, ids, predicate, groups)
+        return _Remembering(_ByFunction(store, predicate, groups))
     raise TypeError(
         "a condition is a text, a pyarrow.compute expression or a function, "
         f"not {type(predicate).__name__} {predicate!r:.60}"
@@ -85,68 +104,119 @@ def _is_expression(predicate: object) -> bool:
     )
 
 
-def _by_text(store: Store, ids: JobIds, condition: Condition, groups: Sequence[str]) -> JobIds:
-    import numpy as np
+class _Remembering:
+    """Asks once about rows that several blocks of experiments share."""
 
-    known = _known(store, groups, condition.names)
-    found: list[NDArray[np.int64]] = []
-    for segment in segments(store, ids):
-        length = len(segment.job_ids)
-        given = _parameters(segment, groups)
-        columns = {name: _column(given.get(name), type, length) for name, type in known.items()}
-        for name in condition.names & given.keys():
+    def __init__(self, matcher: Matcher) -> None:
+        self.names = matcher.names
+        self._matcher = matcher
+        self._known: dict[object, NDArray[np.bool_]] = {}
+
+    def __call__(self, rows: Rows) -> NDArray[np.bool_]:
+        if rows.key is None:
+            return self._matcher(rows)
+        if rows.key not in self._known:
+            self._known[rows.key] = self._matcher(rows)
+        return self._known[rows.key]
+
+
+class _ByText:
+    """A condition written as text, worked out in columns."""
+
+    def __init__(self, store: Store, condition: Condition, groups: Sequence[str]) -> None:
+        self.names = condition.names
+        self._condition = condition
+        self._groups = groups
+        _refuse_ambiguous(store, groups, condition.names)
+        self._known = _known(store, groups, condition.names)
+
+    def __call__(self, rows: Rows) -> NDArray[np.bool_]:
+        import numpy as np
+
+        given = _parameters(rows, self._groups)
+        columns = {
+            name: _column(given.get(name), type, rows.length) for name, type in self._known.items()
+        }
+        for name in self.names & given.keys():
             if given[name].is_text:
                 raise DefinitionError(
                     f"parameter {name!r} holds pickled values, which a text cannot compare: "
                     f"pass a function such as lambda {name}: …"
                 )
-        held = condition.mask(columns, length).fill_null(False)
-        found.append(np.asarray(segment.job_ids)[np.asarray(held)])
-    return _joined(found)
+        held = self._condition.mask(columns, rows.length).fill_null(False)
+        return np.asarray(held)
 
 
-def _by_expression(
-    store: Store, ids: JobIds, expression: pc.Expression, groups: Sequence[str]
-) -> JobIds:
-    import pyarrow as pa
+class _ByExpression:
+    """An expression of pyarrow; it does not tell its names."""
 
-    known = _known(store, groups, ())
-    found: list[NDArray[np.int64]] = []
-    for segment in segments(store, ids):
-        length = len(segment.job_ids)
-        given = _parameters(segment, groups)
-        columns = {name: _column(given.get(name), type, length) for name, type in known.items()}
-        # Any name may be a parameter's, so the ids get one that none has.
-        table = pa.table({**columns, "\x00job_id": segment.job_ids})
+    names = None
+
+    def __init__(self, store: Store, expression: pc.Expression, groups: Sequence[str]) -> None:
+        self._expression = expression
+        self._groups = groups
+        self._ambiguous = _ambiguous(store, groups)
+        known = _known(store, groups, ())
+        self._known = {name: known[name] for name in known if name not in self._ambiguous}
+
+    def __call__(self, rows: Rows) -> NDArray[np.bool_]:
+        import numpy as np
+        import pyarrow as pa
+
+        given = _parameters(rows, self._groups)
+        columns = {
+            name: _column(given.get(name), type, rows.length) for name, type in self._known.items()
+        }
+        # Any name may be a parameter's, so the places get one that none has.
+        table = pa.table({**columns, "\x00row": pa.array(np.arange(rows.length))})
         try:
-            kept = table.filter(expression)
+            kept = table.filter(self._expression)
         except (pa.ArrowException, KeyError, TypeError) as error:
+            unclear = "; ".join(map(_why_ambiguous, sorted(self._ambiguous)))
             raise DefinitionError(
-                f"{expression} cannot be worked out on the parameters "
-                f"{', '.join(known) or '(none)'}: {error}"
+                f"{self._expression} cannot be worked out on the parameters "
+                f"{', '.join(self._known) or '(none)'}: {error}" + (unclear and f"; {unclear}")
             ) from error
-        found.append(kept["\x00job_id"].to_numpy())
-    return _joined(found)
+        held = np.zeros(rows.length, dtype=bool)
+        held[kept["\x00row"].to_numpy()] = True
+        return held
 
 
-def _by_function(
-    store: Store, ids: JobIds, fun: Callable[..., Any], groups: Sequence[str]
-) -> JobIds:
-    import numpy as np
+class _ByFunction:
+    """A function of parameters, called once a row."""
 
-    needed, optional = _named_by(fun)
-    _refuse_ambiguous(store, groups, {*needed, *optional})
-    found: list[NDArray[np.int64]] = []
-    for segment in segments(store, ids):
-        given = _parameters(segment, groups)
-        if not given.keys() >= set(needed):
-            continue
-        names = [*needed, *(name for name in optional if name in given)]
-        columns = [values(store, given[name]) for name in names]
-        rows = zip(*columns, strict=True) if names else [()] * len(segment.job_ids)
-        held = [_is_true(fun(**dict(zip(names, row, strict=True)))) for row in rows]
-        found.append(np.asarray(segment.job_ids)[np.array(held, dtype=bool)])
-    return _joined(found)
+    def __init__(self, store: Store, fun: Callable[..., Any], groups: Sequence[str]) -> None:
+        self._fun = fun
+        self._store = store
+        self._groups = groups
+        self._needed, self._optional = _named_by(fun)
+        self.names = {*self._needed, *self._optional}
+        _refuse_ambiguous(store, groups, self.names)
+
+    def __call__(self, rows: Rows) -> NDArray[np.bool_]:
+        import numpy as np
+
+        given = _parameters(rows, self._groups)
+        if not given.keys() >= set(self._needed):
+            return np.zeros(rows.length, dtype=bool)
+        names = [*self._needed, *(name for name in self._optional if name in given)]
+        columns = [self._values(given[name], name in self._needed) for name in names]
+        held = np.ones(rows.length, dtype=bool)
+        for row, pars in enumerate(zip(*columns, strict=True) if names else ()):
+            held[row] = all(par is not _LACKS for par in pars) and self._fits(names, pars)
+        return held if names else held & self._fits((), ())
+
+    def _values(self, parameter: Parameter, is_needed: bool) -> list[Any]:
+        found = values(self._store, parameter)
+        if parameter.given is None:
+            return found
+        absent = _LACKS if is_needed else _DEFAULT
+        has_it = parameter.given.to_pylist()
+        return [value if has else absent for value, has in zip(found, has_it, strict=True)]
+
+    def _fits(self, names: Iterable[str], pars: Iterable[Any]) -> bool:
+        given = {n: par for n, par in zip(names, pars, strict=True) if par is not _DEFAULT}
+        return _is_true(self._fun(**given))
 
 
 def _is_true(answer: object) -> bool:
@@ -164,8 +234,8 @@ def _named_by(fun: Callable[..., Any]) -> tuple[list[str], list[str]]:
     return needed, [p.name for p in named if p.name not in needed]
 
 
-def _parameters(segment: Segment, groups: Sequence[str]) -> dict[str, Parameter]:
-    return {name: found for group in groups for name, found in segment.groups[group].items()}
+def _parameters(rows: Rows, groups: Sequence[str]) -> dict[str, Parameter]:
+    return {name: found for group in groups for name, found in rows.groups[group].items()}
 
 
 def _known(store: Store, groups: Sequence[str], names: Iterable[str]) -> dict[str, Any]:
@@ -174,15 +244,15 @@ def _known(store: Store, groups: Sequence[str], names: Iterable[str]) -> dict[st
     Raises
     ------
     DefinitionError
-        If one of `names` is ambiguous, or no job has such a parameter.
+        If no job has a parameter of one of `names`.
     """
     import pyarrow as pa
 
-    _refuse_ambiguous(store, groups, names)
     types: dict[str, list[Any]] = {}
-    for segment in layouts(store):
-        for name, parameter in _parameters(segment, groups).items():
-            types.setdefault(name, []).append(parameter.shown.type)
+    for layout in layouts(store):
+        for group in groups:
+            for name, parameter in layout[group].items():
+                types.setdefault(name, []).append(parameter.shown.type)
     unknown = sorted(set(names) - types.keys())
     if unknown and store.core.n_jobs:
         raise DefinitionError(
@@ -194,19 +264,25 @@ def _known(store: Store, groups: Sequence[str], names: Iterable[str]) -> dict[st
 
 
 def _refuse_ambiguous(store: Store, groups: Sequence[str], names: Iterable[str]) -> None:
-    if len(groups) < 2:
-        return
-    per_group: list[set[str]] = [set() for _ in groups]
-    for segment in layouts(store):
-        for group, known in zip(groups, per_group, strict=True):
-            known.update(segment.groups[group])
-    common = per_group[0].intersection(*per_group[1:])
-    twice = sorted(common.intersection(names))
+    twice = sorted(_ambiguous(store, groups).intersection(names))
     if twice:
-        raise DefinitionError(
-            f"problems and algorithms both have a parameter {', '.join(map(repr, twice))}: "
-            "use find_experiments with prob_pars= or algo_pars="
-        )
+        raise DefinitionError("; ".join(map(_why_ambiguous, twice)))
+
+
+def _ambiguous(store: Store, groups: Sequence[str]) -> set[str]:
+    """Give the names that are parameters of more than one group."""
+    held: list[set[str]] = [set() for _ in groups]
+    for layout in layouts(store):
+        for group, known in zip(groups, held, strict=True):
+            known.update(layout[group])
+    return held[0].intersection(*held[1:]) if len(held) > 1 else set()
+
+
+def _why_ambiguous(name: str) -> str:
+    return (
+        f"problems and algorithms both have a parameter {name!r}: use find_experiments with "
+        "prob_pars= or algo_pars="
+    )
 
 
 def _column(parameter: Parameter | None, type: Any, length: int) -> Any:
@@ -216,12 +292,6 @@ def _column(parameter: Parameter | None, type: Any, length: int) -> Any:
     if parameter is None:
         return pa.nulls(length, type)
     return parameter.shown if pa.types.is_null(type) else cast_column(parameter.shown, type)
-
-
-def _joined(found: Sequence[NDArray[np.int64]]) -> JobIds:
-    import numpy as np
-
-    return JobIds(np.concatenate(found)) if found else JobIds()
 
 
 def _chosen(reg: Registry, ids: IdsLike) -> JobIds:

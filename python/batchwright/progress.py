@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Generator
+
+_log = logging.getLogger("batchwright")
 
 
 def is_watched() -> bool:
@@ -13,6 +16,13 @@ def is_watched() -> bool:
     if "ipykernel" in sys.modules:
         return True
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def tell(text: str) -> None:
+    """Say in one line what a call did, where somebody can see it."""
+    _log.info(text)
+    if sys.stderr.isatty():
+        print(text, file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from batchwright import (
     definition,
+    experiments,
+    finding,
     jobs,
     killing,
     lifecycle,
@@ -20,12 +22,14 @@ from batchwright import (
     runtimes,
     status,
     submission,
+    summaries,
     tables,
     tags,
     trial,
     usage,
     waiting,
 )
+from batchwright import problems as defining
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -306,3 +310,32 @@ class Registry:
             ("access", self.access),
             ("writeable", "yes" if self.writeable else "no"),
         ]
+
+
+class ExperimentRegistry(Registry):
+    """A folder of experiments: problems, algorithms, their parameters and replications.
+
+    Made by `make_experiment_registry`. All verbs of a `Registry` work on it but those that define
+    plain jobs.
+    """
+
+    __slots__ = ()
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """The names of its problems, sorted."""
+        return tuple(sorted(self._store.core.problems()))
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """The names of its algorithms, sorted."""
+        return tuple(sorted(self._store.core.algorithms()))
+
+    add_problem = defining.add_problem
+    add_algorithm = defining.add_algorithm
+    remove_problems = defining.remove_problems
+    remove_algorithms = defining.remove_algorithms
+    add_experiments = experiments.add_experiments
+    remove_experiments = experiments.remove_experiments
+    find_experiments = finding.find_experiments
+    summarize_experiments = summaries.summarize_experiments

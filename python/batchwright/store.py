@@ -75,6 +75,11 @@ class Store:
         if not self.core.writeable:
             self.core.refresh()
 
+    def forget_calls(self) -> None:
+        """Forget how jobs call their functions; problems and algorithms may be replaced."""
+        for key in [key for key in self.definitions if key.startswith("call ")]:
+            del self.definitions[key]
+
     def close(self) -> None:
         """Save, release the ownership, and go on as a reader. Idempotent."""
         if self.closed:
@@ -149,6 +154,11 @@ def tasks_of(path: Path) -> int:
 def claim(path: Path) -> _core.Run | None:
     """Claim a collection for this process; None where it was taken back."""
     return _core.Run.claim(str(path))
+
+
+def key_of(encoded: bytes) -> bytes:
+    """Give the key of a value that was encoded."""
+    return _core.key_of(encoded)
 
 
 def version() -> str:

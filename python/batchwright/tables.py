@@ -210,7 +210,7 @@ def _structs(found: Sequence[Segment], group: str) -> pa.ChunkedArray:
     held = [segment.groups[group] for segment in found]
     names = list(dict.fromkeys(name for parameters in held for name in parameters))
     lengths = [len(segment.job_ids) for segment in found]
-    fields = {name: _field([pars.get(name) for pars in held], lengths) for name in names}
+    fields = {name: parameter_column([pars.get(name) for pars in held], lengths) for name in names}
     type = pa.struct([(name, column.type) for name, column in fields.items()])
     if not names:
         return pa.chunked_array([pa.array([{}] * length, type) for length in lengths], type)
@@ -221,7 +221,7 @@ def _structs(found: Sequence[Segment], group: str) -> pa.ChunkedArray:
     return pa.chunked_array(pieces, type)
 
 
-def _field(pieces: Sequence[Parameter | None], lengths: Sequence[int]) -> pa.ChunkedArray:
+def parameter_column(pieces: Sequence[Parameter | None], lengths: Sequence[int]) -> pa.ChunkedArray:
     """Give one parameter over all segments, null where a segment has none."""
     import pyarrow as pa
 

@@ -7,7 +7,7 @@ import pickle
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from batchwright import ids as job_ids
 from batchwright import parameters, resources, store
@@ -17,11 +17,18 @@ from batchwright.debugging import is_debugging
 from batchwright.errors import JobError
 from batchwright.executor import executor
 from batchwright.ids import IdsLike
+from batchwright.segments import GROUP_PREFIXES
 from batchwright.trust import ensure_trusted
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from batchwright import _core
     from batchwright.registry import Registry
+
+
+_OTHERS: Final = "\x1fothers"
+"""A problem that stands for all jobs before the one that is tried out."""
 
 
 def test_job(reg: Registry, id: IdsLike, *, external: bool = False) -> Any:
@@ -55,18 +62,19 @@ test_job.__test__ = False  # pyright: ignore[reportFunctionMemberAccess]
 def _here(reg: Registry, job: int) -> Any:
     segment, row = reg.store.core.row(job)
     described = json.loads(header(reg))
+    described["python"]["calls"] = [json.loads(reg.store.core.call(segment))]
     described["resources"] = resources.merge(reg.default_resources)
     with in_process(described, reg.file_dir) as prepared:
         if isinstance(prepared, BaseException):
             raise prepared
-        return prepared.run(job, 1, segment, row)
+        return prepared.run(job, 1, 0, row)
 
 
 def _externally(reg: Registry, job: int) -> Any:
     """Run the job in a registry of its own that holds the same job under the same id."""
     with tempfile.TemporaryDirectory(prefix="batchwright-test-") as folder:
         root = Path(folder) / "registry"
-        core = store.create(root, "plain", reg.seed, "private")
+        core = store.create(root, reg.store.core.kind, reg.seed, "private")
         try:
             chunk = _intend_copy(reg, core, job)
             uri = root / "jobs" / chunk[:2] / f"{chunk}.bwc"
@@ -87,15 +95,12 @@ def _intend_copy(reg: Registry, core: _core.Store, job: int) -> str:
     source = reg.store.core
     segment, _ = source.row(job)
     described = json.loads(header(reg))
-    call = described["python"]["calls"][segment]
-    if job > 1:
-        # Its id decides its random numbers, so those before it are taken.
-        core.define(pa.table({"none": pa.nulls(job - 1)}), json.dumps(call))
-    one = job_ids.JobIds([job])
-    row = pa.table(source.parameters(segment, one.core)).drop_columns(["job_id"])
-    core.define(row, json.dumps(call))
-    _copy_objects(source, core, described["python"], call, row)
-    described["python"]["calls"] = [call] if job == 1 else [call, call]
+    call = json.loads(source.call(segment))
+    row = pa.table(source.parameters(segment, job_ids.JobIds([job]).core))
+    copy = _copy_experiment if call["kind"] == "experiment" else _copy_call
+    hashes = copy(core, call, row, job)
+    python = described["python"]
+    _copy_objects(source, core, {*hashes, *python["exports"].values(), *python["hooks"].values()})
     asked = resources.merge(reg.default_resources)
     (chunk,) = core.intend(
         np.array([job], dtype=np.int64),
@@ -110,15 +115,58 @@ def _intend_copy(reg: Registry, core: _core.Store, job: int) -> str:
     return chunk
 
 
-def _copy_objects(
-    source: _core.Store, target: _core.Store, python: dict[str, Any], call: dict[str, Any], row: Any
-) -> None:
-    hashes = {call["fun"], call["more_args"], *python["exports"].values()}
-    hashes |= set(python["hooks"].values())
+def _copy_call(core: _core.Store, call: dict[str, Any], row: pa.Table, job: int) -> set[Any]:
+    """Define the job under its id, and give the objects that it needs."""
+    import pyarrow as pa
+
+    if job > 1:
+        # Its id decides its random numbers, so those before it are taken.
+        core.define(pa.table({"none": pa.nulls(job - 1)}), json.dumps(call))
+    core.define(row.drop_columns(["job_id"]), json.dumps(call))
+    return {call["fun"], call["more_args"], *_large(row)}
+
+
+def _copy_experiment(core: _core.Store, call: dict[str, Any], row: pa.Table, job: int) -> set[Any]:
+    """Define the experiment under its id, and give the objects that it needs."""
+    problem, algorithm = call["problem"], call["algorithm"]
+    core.put_problem(problem["name"], json.dumps(problem))
+    core.put_algorithm(algorithm["name"], json.dumps(algorithm))
+    tables = {group: _design(row, prefix) for group, prefix in GROUP_PREFIXES.items()}
+    (repl,) = row["repl"].to_pylist()
+
+    def add(name: str, repls: int) -> None:
+        if repls:
+            core.add_experiments(
+                [(name, tables["prob_pars"], repls)],
+                [(algorithm["name"], tables["algo_pars"])],
+                False,
+            )
+
+    # Lower replications come first, and then others until its id is the next.
+    add(problem["name"], repl - 1)
+    add(_OTHERS, job - repl)
+    add(problem["name"], repl)
+    return {problem["fun"], problem["data"], algorithm["fun"], *_large(row)}
+
+
+def _design(row: pa.Table, prefix: str) -> pa.Table | None:
+    names = [name for name in row.column_names if name.startswith(prefix)]
+    if not names:
+        return None
+    return row.select(names).rename_columns([name.removeprefix(prefix) for name in names])
+
+
+def _large(row: pa.Table) -> set[str]:
+    """Name the values that lie apart."""
+    found: set[str] = set()
     for field in row.schema:
         if parameters.is_pickled(field):
             (value,) = row[field.name].to_pylist()
-            hashes |= {value[1:].decode()} if value and value[:1] == b"R" else set()
+            found |= {value[1:].decode()} if value and value[:1] == b"R" else set()
+    return found
+
+
+def _copy_objects(source: _core.Store, target: _core.Store, hashes: set[Any]) -> None:
     for name in hashes - {None}:
         target.put_object(source.get_object(name))
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import pickle
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .experiments import ExperimentCall
+from .job import Job
 from .objects import FreshArguments
+from .parameters import unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .job import Job
     from .objects import Objects
+    from .seeds import Seeder
 
 
 class Call(Protocol):
@@ -25,11 +28,15 @@ class Call(Protocol):
         """What it calls, so that exports can become their globals."""
         ...
 
-    def bind(self, parameters: bytes) -> dict[str, Any]:
-        """Unpickle a row's parameters, by name."""
+    def bind(self, parameters: bytes) -> Any:
+        """Unpickle a row's parameters."""
         ...
 
-    def invoke(self, pars: dict[str, Any], job: Job | None) -> Any:
+    def make_job(self, bound: Any, job_id: int, **facts: Any) -> Job:
+        """Make what the function sees of a job, of what `bind` gave."""
+        ...
+
+    def invoke(self, bound: Any, job: Job | None) -> Any:
         """Run the job and give its result."""
         ...
 
@@ -37,7 +44,8 @@ class Call(Protocol):
 class MapCall:
     """`batch_map`: one function, its parameters, and what all its jobs share."""
 
-    def __init__(self, spec: Mapping[str, Any], objects: Objects) -> None:
+    def __init__(self, spec: Mapping[str, Any], objects: Objects, seeder: Seeder) -> None:
+        del seeder  # (nothing is seeded between the start of a job and its end)
         self._fun: Callable[..., Any] = objects.load(spec["fun"])
         more: str | None = spec.get("more_args")
         self._more = FreshArguments(objects.read(more)) if more else None
@@ -60,16 +68,16 @@ class MapCall:
         if self._pickled:
             values = list(values)
             for i in self._pickled:
-                values[i] = self._unpack(values[i])
+                values[i] = unpack(values[i], self._objects)
         return dict(zip(self._names, values, strict=True))
 
-    def _unpack(self, value: bytes) -> Any:
-        if value[:1] == b"R":
-            return self._objects.load(value[1:].decode("ascii"))
-        return pickle.loads(memoryview(value)[1:])
+    def make_job(self, bound: dict[str, Any], job_id: int, **facts: Any) -> Job:
+        """Make what the function sees of a job."""
+        return Job(job_id, pars=dict(bound), **facts)
 
-    def invoke(self, pars: dict[str, Any], job: Job | None) -> Any:
+    def invoke(self, bound: dict[str, Any], job: Job | None) -> Any:
         """Call the function."""
+        pars = bound
         positional = self._positional
         if positional == len(pars) and self._more is None and job is None:
             return self._fun(*pars.values())
@@ -81,5 +89,8 @@ class MapCall:
         return self._fun(*list(pars.values())[:positional], **keywords)
 
 
-KINDS: dict[str, Callable[[Mapping[str, Any], Objects], Call]] = {"map": MapCall}
+KINDS: dict[str, Callable[[Mapping[str, Any], Objects, Seeder], Call]] = {
+    "map": MapCall,
+    "experiment": ExperimentCall,
+}
 """Kinds of calls by the name that the owner writes into a collection."""

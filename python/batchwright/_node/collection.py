@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from .calls import KINDS
 from .exports import own_globals
 from .failures import SetupError, say
-from .job import Job
 from .objects import Fresh, Objects
 from .seeds import Seeder, job_seed
 
@@ -47,7 +46,7 @@ class Collection:
         self._seed = int(header["seed"])
         self._resources: Mapping[str, Any] = header.get("resources") or {}
         self._root = str(root)
-        self._objects = Objects(self._root)
+        self._objects = Objects(self._root, header.get("access", "private"))
         self._seeder = seeder or Seeder()
         self._calls: list[Call] = []
         self._globals: list[dict[str, Any]] = []
@@ -74,7 +73,9 @@ class Collection:
             name: Fresh(self._objects.read(hash_))
             for name, hash_ in self._python.get("exports", {}).items()
         }
-        self._calls = [KINDS[spec["kind"]](spec, self._objects) for spec in self._python["calls"]]
+        self._calls = [
+            KINDS[spec["kind"]](spec, self._objects, self._seeder) for spec in self._python["calls"]
+        ]
         roots: list[object] = [f for call in self._calls for f in call.functions]
         roots.extend(fresh.value for fresh in self._exports.values())
         self._globals = own_globals(roots)
@@ -105,19 +106,19 @@ class Collection:
         if self._exports:
             self._bind_exports()
         definition = self._calls[call]
-        pars = definition.bind(parameters)
+        bound = definition.bind(parameters)
         if not definition.names_job:
-            return definition.invoke(pars, None)
-        job = Job(
+            return definition.invoke(bound, None)
+        job = definition.make_job(
+            bound,
             job_id,
             attempt=attempt,
             registry_seed=self._seed,
             file_dir=self._root,
-            pars=pars,
             resources=self._resources,
             exports=self._bindings,
         )
-        return definition.invoke(dict(pars), job)
+        return definition.invoke(bound, job)
 
     def run_hook(self, name: str) -> None:
         """Run a hook of the configuration, if there is one of that name."""

@@ -6,7 +6,7 @@ from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .seeds import job_seed
+from .seeds import job_seed, random_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,8 +65,7 @@ class Job:
     @cached_property
     def seed_sequence(self) -> Any:
         """A numpy ``SeedSequence`` of its own, independent of all other jobs'."""
-        numpy_random = import_module("numpy.random")
-        return numpy_random.SeedSequence(self._registry_seed, spawn_key=(self.job_id,))
+        return random_of(self._registry_seed, self.job_id)
 
     @cached_property
     def rng(self) -> Any:

@@ -90,7 +90,11 @@ class FreshArguments(Fresh):
 class Objects:
     """The registry's folder of objects, content-addressed and immutable."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, access: str = "private") -> None:
+        self.root = root
+        self.access = access
+        self.kept: dict[Any, Any] = {}
+        """What calls share with each other, by their own names."""
         self._folder = f"{root}/objects"
         self._files: dict[str, bytes] = {}
         self._size = 0

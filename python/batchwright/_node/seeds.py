@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,11 @@ LARGEST = 2**31 - 1
 def job_seed(seed: int, job_id: int) -> int:
     """Give the seed of a job of a registry with `seed`."""
     return (seed + job_id - 1) % LARGEST + 1
+
+
+def random_of(seed: int, *key: int) -> Any:
+    """Give the numpy ``SeedSequence`` of a seed that belongs to a key."""
+    return import_module("numpy.random").SeedSequence(seed, spawn_key=key)
 
 
 def _seed_numpy(module: ModuleType, seed: int) -> None:
