@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from batchwright.clusters.base import (
         run_command as run_command,
     )
+    from batchwright.clusters.docker import (
+        Docker as Docker,
+    )
     from batchwright.clusters.interactive import (
         Interactive as Interactive,
     )
@@ -399,6 +402,7 @@ _MODULES = {
     "clusters.base": (
         "BatchState ClusterFunctions Completed SubmitResult make_cluster_functions run_command "
     ),
+    "clusters.docker": "Docker",
     "clusters.interactive": "Interactive",
     "clusters.lsf": "LSF",
     "clusters.multicore": "Multicore Socket",

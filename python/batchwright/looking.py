@@ -40,6 +40,8 @@ def sync(reg: Registry, *, expire_after: int | None = None) -> bool:
     if looked and store.writeable:
         limit = expire_after if expire_after is not None else store.settings.get("expire_after")
         changed = _expire(reg, backend, limit) or changed
+    if changed and store.writeable and not has_open_jobs(reg):
+        backend.tidy(reg)
     backend.run_hook("post_sync", reg)
     return changed
 

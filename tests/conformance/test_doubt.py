@@ -1,4 +1,4 @@
-"""Submit commands that accept and do not say so, on real schedulers: nothing lost, nothing twice."""
+"""Submit commands that accept and do not say so, on real schedulers: none lost or twice."""
 
 from __future__ import annotations
 

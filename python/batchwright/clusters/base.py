@@ -186,6 +186,9 @@ class ClusterFunctions(ABC):
     def finish_submit(self, reg: Registry) -> None:  # noqa: B027 - most are done already
         """Do what is done once for all chunks of one call."""
 
+    def tidy(self, reg: Registry) -> None:  # noqa: B027 - most leave nothing behind
+        """Remove what ended jobs left on the system; called when none is open any more."""
+
     def render(self, reg: Registry, jc: JobCollection) -> str:
         """Give what the scheduler would get; without a template, the executor's command."""
         return jc.exec_command

@@ -6,6 +6,7 @@ the order of the steps, and what is done where the answer is in doubt.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import re
@@ -160,6 +161,13 @@ class Scheduler(ClusterFunctions):
         """Stop jobs, in few calls."""
         for some in _pieces(batch_ids):
             _insist(lambda some=some: self.check_kill(self.run(self.kill_command(some))))
+
+    def tidy(self, reg: Registry) -> None:
+        """Remove the logs of schedulers that had nothing to say."""
+        for path in (reg.file_dir / "logs").glob("*/*.out"):
+            with contextlib.suppress(OSError):
+                if path.stat().st_size == 0:
+                    path.unlink()
 
     def find_submitted(
         self, reg: Registry, chunks: Sequence[str]

@@ -1,0 +1,35 @@
+"""A real Docker Swarm; `tests/clusters/docker-up` starts one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+import batchwright as bw
+from batchwright.testing import Conformance
+
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.skipif(
+        "DOCKER_HOST" not in os.environ, reason="no swarm here: run tests/clusters/docker-up"
+    ),
+]
+IMAGE = "batchwright-base:latest"
+
+
+def _mounts() -> list[str]:
+    """Lend the image what it lacks: this Python with packages and libraries, and the tests."""
+    folders = {sys.prefix, sys.base_prefix, str(Path(bw.__file__).resolve().parents[1])}
+    folders |= {str(Path(__file__).resolve().parents[2])}
+    folders |= {str(Path("/usr/lib", f"{os.uname().machine}-linux-gnu"))}
+    each = [f"type=bind,src={folder},dst={folder},readonly" for folder in sorted(folders)]
+    return [word for mount in each for word in ("--mount", mount)]
+
+
+class TestDocker(Conformance):
+    @pytest.fixture
+    def backend(self) -> bw.ClusterFunctions:
+        return bw.Docker(IMAGE, image_args=[*_mounts(), "--network", "host"], fs_latency=2)
