@@ -6,6 +6,7 @@ Verbs get at all three through `Registry.store`; nothing else touches the extens
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from batchwright import _core
-from batchwright.errors import ReadOnlyRegistryError
+from batchwright.errors import ConfigError, ReadOnlyRegistryError
 from batchwright.settings import Settings
 
 
@@ -90,7 +91,7 @@ class Store:
         self.core.save(False)
         self.core.close()
         self.closed = True
-        self.core = _core.Store.open(str(self.file_dir), False, False)
+        self.core = opened(self.file_dir, writeable=False, break_lock=False)
         self.settings.core = self.core
 
     def abandon(self) -> None:
@@ -110,12 +111,30 @@ class Store:
 
 def create(path: Path, kind: str, seed: int, access: str) -> _core.Store:
     """Make the folder of a registry and own it."""
-    return _core.Store.create(str(path), kind, seed, access)
+    return _core.Store.create(str(path), kind, seed, access, lease_seconds=_lease())
 
 
 def opened(path: Path, *, writeable: bool, break_lock: bool) -> _core.Store:
     """Open the folder of a registry."""
-    return _core.Store.open(str(path), writeable, break_lock)
+    return _core.Store.open(str(path), writeable, break_lock, lease_seconds=_lease())
+
+
+def _lease() -> float | None:
+    """Give how long an owner may be silent before others follow; None for what is usual.
+
+    `BATCHWRIGHT_LEASE` shortens the 90 seconds for tests. All who write to a registry must agree
+    on it.
+    """
+    text = os.environ.get("BATCHWRIGHT_LEASE")
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise ConfigError(f"`BATCHWRIGHT_LEASE` is {text!r}: give seconds, or unset it")
+    return seconds
 
 
 def request_on_host(
