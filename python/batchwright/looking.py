@@ -54,13 +54,13 @@ def _expire(reg: Registry, backend: ClusterFunctions, limit: int) -> bool:
     gone = {batch: claimed for _, batch, claimed in core.vanished(limit) if batch}
     if not gone:
         return False
+    causes: Mapping[str, str | None] = {}
     try:
         causes = backend.account(reg, gone)
     except OwnershipLostError:
         raise
     except (BatchwrightError, OSError) as error:
         _log.warning("asking `%s` what became of jobs failed: %s", backend.name, error)
-        causes = {}
     return bool(core.expire(limit, dict(causes)))
 
 

@@ -215,7 +215,7 @@ def _marked(value: Any, mark: str) -> str:
         return " ".join(_marked(item, mark) for item in cast("Sequence[Any]", value))
     if value is None or isinstance(value, Mapping):
         raise TemplateError(f"{value!r} is no word: name one of its items, or use `default`")
-    text = os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+    text = str(value)
     refuse_control("value", text)
     return f"\x02{mark}{text}\x03{mark}"
 
@@ -246,6 +246,10 @@ def _minutes(seconds: Any) -> int:
     return max(1, math.ceil(float(seconds) / 60))
 
 
+def _ceil(number: Any) -> int:
+    return math.ceil(float(number))
+
+
 def _hms(seconds: Any) -> str:
     whole = math.ceil(float(seconds))
     return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
@@ -273,7 +277,7 @@ def _environment(finalize: Callable[[Any], Any]) -> jinja2.Environment:
         "raw": _Raw,
         "minutes": _minutes,
         "hms": _hms,
-        "ceil": lambda number: math.ceil(float(number)),
+        "ceil": _ceil,
     }
     return environment
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -210,7 +210,7 @@ class Conformance:
     # -- helpers
 
     @contextlib.contextmanager
-    def _again(self, registry: bw.Registry) -> Iterator[bw.Registry]:
+    def _again(self, registry: bw.Registry) -> Generator[bw.Registry]:
         registry.store.close()
         again = bw.load_registry(
             registry.file_dir, conf_file=None, writeable=True, make_default=False

@@ -14,7 +14,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from batchwright import resources, store, templates
 from batchwright.clusters import remote
@@ -285,7 +285,7 @@ def _insist(action: Callable[[], None]) -> None:
 def _template(value: object) -> str:
     if not isinstance(value, str | os.PathLike) or not os.fspath(value):
         raise ConfigError(f"`template` is {value!r}: give the name or the path of a template")
-    return str(os.fspath(value))
+    return str(cast("os.PathLike[str]", value))
 
 
 def _flag(name: str, value: object) -> bool:

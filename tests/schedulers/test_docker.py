@@ -1,0 +1,58 @@
+"""Docker's answers, as a real swarm gave them."""
+
+from __future__ import annotations
+
+import pytest
+
+import batchwright as bw
+from batchwright.clusters import docker
+
+NAME = docker.service_name("0" * 32)
+
+
+def said(code: int, out: str = "", err: str = "") -> bw.Completed:
+    return bw.Completed(("docker",), code, out, err)
+
+
+def test_accepted() -> None:
+    warning = "image x could not be accessed on a registry to record\nits digest.\n"
+    answer = docker.parse_submit(said(0, "j2gv8yjsqe7bt24bzem1yyxtw\n", warning), NAME)
+    assert (answer.status, list(answer.batch_ids)) == (0, [NAME])
+    conflict = (
+        "Error response from daemon: rpc error: code = AlreadyExists desc = name conflicts with "
+        "an existing object: service s1 already exists"
+    )
+    assert docker.parse_submit(said(1, err=conflict), NAME).status == 0
+
+
+def test_refused_and_in_doubt() -> None:
+    assert docker.parse_submit(said(1, err="Cannot connect to the Docker daemon"), NAME).status == 1
+    assert docker.parse_submit(said(125, err="unknown flag: --bogus"), NAME).status == 101
+    with pytest.raises(bw.SchedulerError):
+        docker.parse_submit(said(1, err="context deadline exceeded"), NAME)
+    with pytest.raises(bw.SchedulerError):
+        docker.parse_submit(said(0, "hello"), NAME)
+
+
+def test_tasks() -> None:
+    out = (
+        f'{NAME}.1|Pending 6 seconds ago|"no suitable node (insufficient resources on 1 node)"\n'
+        f'{NAME}.1|Failed 2 minutes ago|"task: non-zero exit (137)"\n'
+    )
+    rows = docker.parse_tasks(said(0, out))
+    assert rows == {NAME: ("pending", "no suitable node (insufficient resources on 1 node)")}
+    for wrong in (said(0, "hello"), said(1, err="no such service: x")):
+        with pytest.raises(bw.SchedulerError):
+            docker.parse_tasks(wrong)
+
+
+def test_causes() -> None:
+    assert docker.cause_of("failed", "task: non-zero exit (137)", began=True) == "oom"
+    assert docker.cause_of("rejected", "No such image: x", began=False) == "setup"
+    assert docker.cause_of("running", "", began=True) is None
+
+
+@pytest.mark.parametrize("image", ["", "-v", "a\nb", None, 3])
+def test_images_that_are_none(image: object) -> None:
+    with pytest.raises((bw.ConfigError, bw.TemplateError)):
+        bw.Docker(image)  # pyright: ignore[reportArgumentType]
