@@ -1,0 +1,1 @@
+"""The workloads, one module a concept; each module lists its own in `WORKLOADS`."""
