@@ -87,6 +87,35 @@ def test_crashes(tmp_path: Path) -> None:
     assert value(output, "results:") == [1, 4, None, 16, None, 36, 49, None, 81, 100]
 
 
+def test_iris(tmp_path: Path) -> None:
+    output = run("iris", tmp_path)
+    assert value(output, "problems:") == ("iris",)
+    assert value(output, "algorithms:") == ("centroids", "neighbours")
+    assert value(output, "added:") == 90
+    assert value(output, "added again:") == 0
+    assert value(output, "by algorithm:") == [
+        {"problem": "iris", "algorithm": "neighbours", "count": 60},
+        {"problem": "iris", "algorithm": "centroids", "count": 30},
+    ]
+    counted = value(output, "by ratio:")
+    assert isinstance(counted, list)
+    assert sorted(counted) == [
+        ("iris", "centroids", 0.67, 15),
+        ("iris", "centroids", 0.9, 15),
+        ("iris", "neighbours", 0.67, 30),
+        ("iris", "neighbours", 0.9, 30),
+    ]
+    assert value(output, "to try:") == [1, 71]
+    assert value(output, "same split:") is True
+    assert value(output, "all done:") is True
+    groups = [line for line in output.splitlines() if line.startswith("group:")]
+    rows = [ast.literal_eval(line.removeprefix("group:").strip()) for line in groups]
+    assert len(rows) == 9
+    assert all(0 <= mce < 0.3 and count == 5 for *_, mce, count in rows)
+    assert value(output, "more replications:") == 18
+    assert value(output, "pandas:") == value(output, "polars:") == (90, 9)
+
+
 def test_every_example_has_a_test() -> None:
     tests = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
     assert {path.stem for path in EXAMPLES.glob("*.py")} <= tests

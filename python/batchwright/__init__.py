@@ -12,6 +12,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from batchwright._node.job import (
+        Job as Job,
+    )
     from batchwright.apply import (
         btlapply as btlapply,
     )
@@ -397,6 +400,7 @@ if TYPE_CHECKING:
 
 # Where each name of the package is defined.
 _MODULES = {
+    "_node.job": "Job",
     "apply": "btlapply btmapply",
     "chunking": "binpack chunk lpt",
     "clusters.base": (

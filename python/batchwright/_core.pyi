@@ -181,10 +181,11 @@ class Store:
         bind: bool,
     ) -> tuple[int, list[tuple[str, str, int, int, int]]]:
         """Adds what is new of all pairs of designs, all of it or nothing. A design is a table as
-        for `define`, or None for one row without parameters. Beside a pickled column `x` lies
-        `x\\x1fkey`, the 16 bytes that identify each value; a column `x\\x1fgiven` tells which rows
-        have the parameter. Problems come with their replications. Returns the first id, and for
-        each pair: problem, algorithm, how many are new, known, equal to others of the call.
+        for `define`, or None for one row without parameters. Beside a pickled column lies one
+        whose name ends in `KEY_SUFFIX` (`segments.py`), the 16 bytes that identify each value;
+        one that ends in `GIVEN_SUFFIX` tells which rows have the parameter. Problems come with
+        their replications. Returns the first id, and for each pair: problem, algorithm, how many
+        are new, known, equal to others of the call.
         """
     def blocks(self) -> list[Block]:
         """The segments of a registry of experiments."""
