@@ -67,7 +67,7 @@ def add_problem(
     """
     _require_writeable(reg)
     _check_name("problem", name)
-    _check_seed(name, seed)
+    seed = _checked_seed(name, seed)
     if cache and seed is None:
         warnings.warn(
             f"problem `{name}`: `cache=True` without a `seed` keeps nothing, because each job has "
@@ -198,13 +198,15 @@ def _check_name(what: str, name: object) -> None:
         )
 
 
-def _check_seed(name: str, seed: object) -> None:
+def _checked_seed(name: str, seed: Any) -> int | None:
     if seed is None:
-        return
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 1 <= seed <= MAX_SEED:
+        return None
+    is_whole = hasattr(seed, "__index__") and not isinstance(seed, bool)
+    if not is_whole or not 1 <= int(seed) <= MAX_SEED:
         raise DefinitionError(
             f"the seed of problem `{name}` is {seed!r}: give a whole number from 1 to {MAX_SEED}"
         )
+    return int(seed)
 
 
 def _known_names(reg: Registry, kind: str, names: str | Iterable[str]) -> list[str]:

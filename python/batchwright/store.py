@@ -73,8 +73,8 @@ class Store:
 
     def refresh(self) -> None:
         """Take over what the owner has written since, where we are not the owner."""
-        if not self.core.writeable:
-            self.core.refresh()
+        if not self.core.writeable and self.core.refresh():
+            self.forget_calls()
 
     def forget_calls(self) -> None:
         """Forget how jobs call their functions; problems and algorithms may be replaced."""
