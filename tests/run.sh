@@ -1,11 +1,18 @@
 #!/usr/bin/env bash
 # All checks and tests. Needs Rust, Python >= 3.11 and access to the package registries.
-# Arguments go to pytest: `bash tests/run.sh tests/police -x`.
+# Arguments go to pytest: `bash tests/run.sh tests/police -x`. With `--clusters` first, real
+# schedulers are brought up for the tests that need one; that takes root on Debian.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 venv=${BATCHWRIGHT_VENV:-.venv}
 step() { printf '\n== %s\n' "$*"; }
+
+if [ "${1:-}" = --clusters ]; then
+    shift
+    # shellcheck source=clusters/all.sh
+    source tests/clusters/all.sh
+fi
 
 step "environment"
 if [ ! -x "$venv/bin/python" ]; then

@@ -620,23 +620,29 @@ def plan_submission(
     found = plan(
         reg, ids, resources=resources, chunks=chunks, chunk_size=chunk_size, n_chunks=n_chunks
     )
+    groups = list(_groups(reg, reg.cluster_functions, found))
     return SubmissionPlan(
-        table=_plan_table(found),
-        scheduler_calls=len(found),
-        collection=lambda i: _planned(reg, found, i),
+        table=_plan_table(found, groups),
+        scheduler_calls=sum(1 if is_array else len(places) for places, is_array in groups),
+        collection=lambda i: _planned(reg, found, groups, i),
         render=lambda jc: reg.cluster_functions.render(reg, jc),
     )
 
 
-def _plan_table(found: Plan) -> pa.Table:
+def _plan_table(found: Plan, groups: Sequence[tuple[range, bool]]) -> pa.Table:
     import numpy as np
     import pyarrow as pa
 
+    tasks = [
+        number if is_array else None
+        for places, is_array in groups
+        for number in range(1, len(places) + 1)
+    ]
     asked = [resources.asked(found.asked(i)) for i in range(len(found))]
     return pa.table(
         {
             "chunk": pa.array(found.numbers),
-            "task": pa.nulls(len(found), pa.int64()),
+            "task": pa.array(tasks, pa.int64()),
             "n_jobs": pa.array(np.diff(found.offsets)),
             "walltime": pa.array([one.get("walltime") for one in asked], pa.float64()),
             "memory": pa.array([one.get("memory") for one in asked], pa.float64()),
@@ -645,14 +651,23 @@ def _plan_table(found: Plan) -> pa.Table:
     )
 
 
-def _planned(reg: Registry, found: Plan, i: int) -> JobCollection:
+def _planned(
+    reg: Registry, found: Plan, groups: Sequence[tuple[range, bool]], i: int
+) -> JobCollection:
     """Give the collection as it would be; its name is drawn when it is published."""
     place = range(len(found))[i]
-    asked = found.asked(place)
-    is_array = bool(asked.get("chunks_as_arrayjobs"))
-    return describe(
-        reg, "0" * 32, asked, found.jobs(place), is_array=is_array, names=_names(reg, found)
-    )
+    names = _names(reg, found)
+
+    def one(place: int) -> JobCollection:
+        asked, jobs = found.asked(place), found.jobs(place)
+        by_job = bool(asked.get("chunks_as_arrayjobs"))
+        return describe(reg, "0" * 32, asked, jobs, is_array=by_job, names=names)
+
+    places, is_array = next(group for group in groups if place in group[0])
+    if not is_array:
+        return _throttled(reg, one(place))
+    backend = reg.cluster_functions
+    return _throttled(reg, as_array([one(each) for each in places], backend.array_var))
 
 
 def make_job_collection(

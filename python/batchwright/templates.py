@@ -260,7 +260,7 @@ def _hms(seconds: Any) -> str:
 
 def _environment(finalize: Callable[[Any], Any]) -> jinja2.Environment:
     import jinja2
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+    from jinja2.sandbox import ImmutableSandboxedEnvironment, safe_range
 
     environment = ImmutableSandboxedEnvironment(
         undefined=jinja2.StrictUndefined,
@@ -272,7 +272,7 @@ def _environment(finalize: Callable[[Any], Any]) -> jinja2.Environment:
         cache_size=0,
     )
     environment.globals.clear()
-    environment.globals["range"] = range
+    environment.globals["range"] = safe_range
     environment.filters |= {
         "raw": _Raw,
         "minutes": _minutes,

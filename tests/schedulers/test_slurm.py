@@ -167,3 +167,70 @@ def test_names_found_again() -> None:
 def test_the_largest_array() -> None:
     assert slurm.parse_array_size(said(0, "MaxArraySize            = 1001\n")) == 1000
     assert slurm.parse_array_size(said(127)) == 1000
+
+
+def test_a_plan_needs_no_slurm(
+    registry: bw.Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    registry.cluster_functions = bw.Slurm()
+    registry.max_concurrent_jobs = 7
+    registry.batch_map(abs, range(10))
+    plan = registry.plan_submission(chunk_size=2, resources={"walltime": 60})
+    assert (plan.scheduler_calls, plan.table["task"].to_pylist()) == (1, [1, 2, 3, 4, 5])
+    assert "#SBATCH --array=1-5%7\n" in plan.script(3)
+    assert plan.script().count(".bwc\n") == 5
+    single = registry.plan_submission(chunk_size=2, resources={"array": False})
+    assert (single.scheduler_calls, single.table["task"].null_count) == (5, 5)
+    assert "--array" not in single.script(4)
+    with pytest.raises(bw.SubmitError, match="No such file"):
+        registry.submit_jobs(chunk_size=2)
+    assert len(registry.find_not_submitted()) == 10
+
+
+def test_a_registry_that_nodes_cannot_see() -> None:
+    reg = bw.make_registry(None, conf_file=None, make_default=False)
+    reg.cluster_functions = bw.Slurm()
+    reg.batch_map(abs, [-1])
+    with pytest.raises(bw.SubmitError, match="lies on this machine only"):
+        reg.submit_jobs()
+    assert reg.find_not_submitted() == {1}
+    assert not list(reg.file_dir.glob("jobs/*/*"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"template": ""},
+        {"template": 3},
+        {"array_jobs": "yes"},
+        {"nodename": "-oProxyCommand=touch x"},
+        {"nodename": "a b"},
+        {"nodename": "h;x"},
+        {"scheduler_latency": -1},
+        {"fs_latency": "long"},
+        {"hooks": {"pre_sbmit": print}},
+    ],
+)
+def test_arguments_that_are_wrong(arguments: dict[str, object]) -> None:
+    with pytest.raises(bw.ConfigError):
+        bw.Slurm(**arguments)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_missing_template_is_told_before_anything_is_written(registry: bw.Registry) -> None:
+    registry.cluster_functions = bw.Slurm("nosuch")
+    registry.batch_map(abs, [-1])
+    with pytest.raises(bw.TemplateError, match="there is no template `nosuch`"):
+        registry.submit_jobs()
+    assert not list(registry.file_dir.glob("jobs/*/*"))
+
+
+def test_it_is_stored_and_configured(tmp_path: Path) -> None:
+    conf = tmp_path / "conf.toml"
+    conf.write_text('[cluster_functions]\nkind = "slurm"\ntemplate = "slurm-simple"\n')
+    reg = bw.make_registry(tmp_path / "r", conf_file=conf, make_default=False)
+    assert repr(reg.cluster_functions) == "Slurm(template='slurm-simple')"
+    reg.cluster_functions = bw.Slurm(nodename="login1")
+    reg.store.close()
+    again = bw.load_registry(tmp_path / "r", conf_file=conf, make_default=False)
+    assert repr(again.cluster_functions) == "Slurm(nodename='login1')"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from batchwright.clusters.base import BatchState, Completed, SubmitResult
@@ -56,6 +57,9 @@ _ENDED: Final = frozenset(
     {"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL"}
     | {"DEADLINE", "OUT_OF_MEMORY", "REVOKED"}
 )
+_PERHAPS_MEMORY: Final = ("crashed", "killed", "setup")
+_MEMORY: Final = re.compile(rb"(?i)exceeded (?:job )?memory limit|oom.kill|out of memory")
+_TAIL: Final = 4096
 # By the first word of sacct's state: the cause where a job had begun, and where not.
 _CAUSES: Final[Mapping[str, tuple[str, str]]] = {
     "TIMEOUT": ("walltime", "walltime"),
@@ -174,8 +178,13 @@ class Slurm(Scheduler):
         return [said["SLURM_JOB_ID"]] if "SLURM_JOB_ID" in said else []
 
     def account(self, reg: Registry, gone: Mapping[str, bool]) -> Mapping[str, str | None]:
-        """Ask sacct what became of jobs."""
-        return parse_account(self.run(account_command(gone)), gone)
+        """Ask sacct what became of jobs; too much memory may be told in the log alone."""
+        found = parse_account(self.run(account_command(gone)), gone)
+        killed = {batch for batch, cause in found.items() if cause in _PERHAPS_MEMORY}
+        for chunk, _, batch in reg.store.core.open_chunks() if killed else ():
+            if batch in killed and says_too_much_memory(reg.store.output_path(chunk)):
+                found[batch] = "oom"
+        return found
 
 
 def submit_command(jc: JobCollection) -> list[str]:
@@ -322,6 +331,16 @@ def parse_account(done: Completed, gone: Mapping[str, bool]) -> dict[str, str | 
         causes = _CAUSES.get(state)
         found[batch] = None if causes is None else causes[0 if began else 1]
     return found
+
+
+def says_too_much_memory(log: Path) -> bool:
+    """Whether a log ends with Slurm's word that the job took too much memory."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - _TAIL))
+            return _MEMORY.search(file.read()) is not None
+    except OSError:
+        return False
 
 
 def parse_array_size(done: Completed) -> int:
