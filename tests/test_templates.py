@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -262,4 +261,4 @@ def test_the_script_lies_beside_the_collection(registry: bw.Registry) -> None:
     path = bw.render_script(registry, jc, "slurm")
     assert path == jc.uri.with_suffix(".job")
     assert path.read_text() == templates.render(templates.find_template("slurm"), jc)
-    assert os.stat(path).st_mode & 0o777 == 0o600
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -15,11 +15,16 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-import batchwright as bw
+from batchwright.errors import BatchwrightError, SubmitError
+from batchwright.opening import load_registry, make_registry
+
+if TYPE_CHECKING:
+    from batchwright.clusters.base import ClusterFunctions
+    from batchwright.registry import Registry
 
 
 class Conformance:
@@ -31,7 +36,7 @@ class Conformance:
     """Of all jobs."""
 
     @pytest.fixture
-    def backend(self) -> bw.ClusterFunctions:
+    def backend(self) -> ClusterFunctions:
         """Give the backend; override it."""
         raise NotImplementedError
 
@@ -41,29 +46,29 @@ class Conformance:
         return tmp_path
 
     @pytest.fixture
-    def registry(self, folder: Path, backend: bw.ClusterFunctions) -> Iterator[bw.Registry]:
+    def registry(self, folder: Path, backend: ClusterFunctions) -> Iterator[Registry]:
         """Give an empty registry; what it still runs is killed."""
-        reg = bw.make_registry(
+        reg = make_registry(
             folder / "registry", work_dir=folder, conf_file=None, seed=1, make_default=False
         )
         reg.cluster_functions = backend
         reg.default_resources = self.resources
         reg.sleep = 0.5
         yield reg
-        with contextlib.suppress(bw.BatchwrightError):
+        with contextlib.suppress(BatchwrightError):
             if reg.writeable:
                 reg.kill_jobs()
 
     # -- jobs
 
-    def test_results_come_back(self, registry: bw.Registry) -> None:
+    def test_results_come_back(self, registry: Registry) -> None:
         """Each job's result, in the order of the ids."""
         registry.batch_map(_square, range(20))
         registry.submit_jobs(n_chunks=4)
         assert registry.wait_for_jobs(timeout=self.patience)
         assert registry.reduce_results_list() == [x * x for x in range(20)]
 
-    def test_a_job_fails_alone(self, registry: bw.Registry) -> None:
+    def test_a_job_fails_alone(self, registry: Registry) -> None:
         """Exceptions and crashes cost their own jobs."""
         registry.batch_map(_trip, range(6))
         registry.submit_jobs(n_chunks=2)
@@ -73,7 +78,7 @@ class Conformance:
         assert registry.find_done() == {1, 2, 4, 6}
         assert "job two trips" in registry.get_error_messages([3])["message"][0].as_py()
 
-    def test_logs_are_kept(self, registry: bw.Registry) -> None:
+    def test_logs_are_kept(self, registry: Registry) -> None:
         """Each job's own lines."""
         registry.batch_map(_talk, ["here", "there"])
         registry.submit_jobs(n_chunks=1)
@@ -82,7 +87,7 @@ class Conformance:
         assert registry.get_log(2) == ["it is there"]
 
     def test_jobs_run_in_the_work_dir_with_their_environment(
-        self, registry: bw.Registry, folder: Path
+        self, registry: Registry, folder: Path
     ) -> None:
         """`work_dir` and `env` reach the job; its parameters are never commands."""
         registry.batch_map(_where, ["$(touch planted)", "'; touch planted; '"])
@@ -91,14 +96,14 @@ class Conformance:
         assert registry.load_result(1) == (str(folder), "$(touch planted) `x`", "$(touch planted)")
         assert not (folder / "planted").exists()
 
-    def test_setup_runs_first(self, registry: bw.Registry) -> None:
+    def test_setup_runs_first(self, registry: Registry) -> None:
         """Lines of `setup` are shell."""
         registry.batch_map(_where, [1])
         registry.submit_jobs(resources={"setup": ["export BW_TEST=set", "true"]})
         assert registry.wait_for_jobs(timeout=self.patience)
         assert registry.load_result(1)[1] == "set"
 
-    def test_names_are_made_fit(self, registry: bw.Registry, folder: Path) -> None:
+    def test_names_are_made_fit(self, registry: Registry, folder: Path) -> None:
         """No name of a job does harm."""
         names = ["my job (1)", "a;touch planted", "$(touch planted)", "ü/../x", "-x", "%j 'q'"]
         registry.batch_map(_square, range(len(names)))
@@ -110,7 +115,7 @@ class Conformance:
     # -- the system
 
     def test_jobs_are_listed_until_they_end(
-        self, registry: bw.Registry, backend: bw.ClusterFunctions
+        self, registry: Registry, backend: ClusterFunctions
     ) -> None:
         """What was submitted is queued or running."""
         registry.batch_map(time.sleep, [8])
@@ -123,7 +128,7 @@ class Conformance:
         assert registry.wait_for_jobs(timeout=self.patience)
         self._until(lambda: batch not in (backend.list_jobs(registry) or {}))
 
-    def test_killing_stops(self, registry: bw.Registry, folder: Path) -> None:
+    def test_killing_stops(self, registry: Registry, folder: Path) -> None:
         """Killed jobs are defined again and do no more."""
         registry.batch_map(_count_up, [str(folder / "count")] * 2)
         registry.submit_jobs(n_chunks=1)
@@ -137,7 +142,7 @@ class Conformance:
         assert self._stands_still(folder / "count")
         registry.reset_jobs([2])
 
-    def test_a_killed_job_runs_again(self, registry: bw.Registry) -> None:
+    def test_a_killed_job_runs_again(self, registry: Registry) -> None:
         """A new attempt knows nothing of the old one."""
         registry.batch_map(_sleep_once, [1], more_args={"seconds": 0.01})
         registry.batch_map(_sleep_once, [2], more_args={"seconds": 300}, append=True)
@@ -147,14 +152,12 @@ class Conformance:
         assert registry.find_not_submitted() == {2}
         assert registry.find_done() == {1}
 
-    def test_another_process_goes_on(self, registry: bw.Registry) -> None:
+    def test_another_process_goes_on(self, registry: Registry) -> None:
         """The registry closed and loaded again finds its jobs."""
         registry.batch_map(time.sleep, [3])
         registry.submit_jobs()
         registry.store.close()
-        again = bw.load_registry(
-            registry.file_dir, conf_file=None, writeable=True, make_default=False
-        )
+        again = load_registry(registry.file_dir, conf_file=None, writeable=True, make_default=False)
         with again:
             again.cluster_functions = registry.cluster_functions
             again.sleep = 0.5
@@ -163,7 +166,7 @@ class Conformance:
     # -- doubt
 
     def test_a_submission_that_was_not_recorded_is_adopted(
-        self, registry: bw.Registry, backend: bw.ClusterFunctions, folder: Path
+        self, registry: Registry, backend: ClusterFunctions, folder: Path
     ) -> None:
         """An owner that died between asking and recording costs nothing; nothing runs twice."""
         registry.batch_map(_append, [str(folder / "ran")] * 3)
@@ -174,7 +177,7 @@ class Conformance:
             assert again.wait_for_jobs(timeout=self.patience)
         assert (folder / "ran").read_text().split() == ["1", "2", "3"]
 
-    def test_a_submission_that_never_came_is_taken_back(self, registry: bw.Registry) -> None:
+    def test_a_submission_that_never_came_is_taken_back(self, registry: Registry) -> None:
         """An owner that died before asking leaves jobs that can be submitted."""
         registry.batch_map(_square, [1, 2])
         registry.make_job_collection()
@@ -185,7 +188,7 @@ class Conformance:
 
     # -- arrays
 
-    def test_chunks_of_one_call(self, registry: bw.Registry) -> None:
+    def test_chunks_of_one_call(self, registry: Registry) -> None:
         """Chunks may be tasks of one array, and are listed and killed one by one."""
         registry.batch_map(_sleep_long_if_two, [1, 2, 3])
         registry.submit_jobs()
@@ -194,12 +197,12 @@ class Conformance:
         registry.kill_jobs([2])
         assert registry.find_not_submitted() == {2}
 
-    def test_chunks_as_arrays(self, registry: bw.Registry, backend: bw.ClusterFunctions) -> None:
+    def test_chunks_as_arrays(self, registry: Registry, backend: ClusterFunctions) -> None:
         """With `chunks_as_arrayjobs` each job is a task."""
         registry.batch_map(_square, range(5))
         asked = {"chunks_as_arrayjobs": True}
         if backend.array_var is None:
-            with pytest.raises(bw.SubmitError, match="have no arrays"):
+            with pytest.raises(SubmitError, match="have no arrays"):
                 registry.submit_jobs(n_chunks=1, resources=asked)
             return
         registry.submit_jobs(n_chunks=1, resources=asked)
@@ -210,11 +213,9 @@ class Conformance:
     # -- helpers
 
     @contextlib.contextmanager
-    def _again(self, registry: bw.Registry) -> Generator[bw.Registry]:
+    def _again(self, registry: Registry) -> Generator[Registry]:
         registry.store.close()
-        again = bw.load_registry(
-            registry.file_dir, conf_file=None, writeable=True, make_default=False
-        )
+        again = load_registry(registry.file_dir, conf_file=None, writeable=True, make_default=False)
         with again:
             again.cluster_functions = registry.cluster_functions
             again.sleep = 0.5
