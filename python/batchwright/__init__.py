@@ -121,6 +121,9 @@ if TYPE_CHECKING:
         estimate_runtimes as estimate_runtimes,
     )
     from batchwright.default import (
+        explain as explain,
+    )
+    from batchwright.default import (
         find_done as find_done,
     )
     from batchwright.default import (
@@ -244,6 +247,9 @@ if TYPE_CHECKING:
         reset_jobs as reset_jobs,
     )
     from batchwright.default import (
+        retry_jobs as retry_jobs,
+    )
+    from batchwright.default import (
         save_registry as save_registry,
     )
     from batchwright.default import (
@@ -333,6 +339,12 @@ if TYPE_CHECKING:
     from batchwright.errors import (
         UnknownJobError as UnknownJobError,
     )
+    from batchwright.explaining import (
+        Evidence as Evidence,
+    )
+    from batchwright.explaining import (
+        Explanation as Explanation,
+    )
     from batchwright.ids import (
         IdsLike as IdsLike,
     )
@@ -374,6 +386,12 @@ if TYPE_CHECKING:
     )
     from batchwright.registry import (
         Registry as Registry,
+    )
+    from batchwright.retrying import (
+        GROW as GROW,
+    )
+    from batchwright.retrying import (
+        RETRYABLE as RETRYABLE,
     )
     from batchwright.running import (
         do_job_collection as do_job_collection,
@@ -419,17 +437,18 @@ _MODULES = {
     "configuration": "find_conf_file",
     "default": (
         "add_algorithm add_experiments add_job_tags add_problem as_completed batch_export "
-        "batch_map batch_map_results batch_reduce clear_registry estimate_runtimes find_done "
-        "find_errors find_experiments find_expired find_jobs find_not_done find_not_started "
-        "find_not_submitted find_on_system find_queued find_running find_started "
-        "find_submitted find_tagged get_default_registry get_error_messages get_job_names "
-        "get_job_pars get_job_resources get_job_status get_job_table get_job_tags get_log "
-        "get_status get_used_job_tags grep_logs iter_results kill_jobs load_result make_job "
-        "make_job_collection plan_submission reduce_results reduce_results_list "
-        "reduce_results_table remove_algorithms remove_experiments remove_job_tags "
-        "remove_problems remove_registry reset_jobs save_registry set_default_registry "
-        "set_job_names show_log submit_jobs summarize_experiments summarize_usage "
-        "sweep_registry sync_registry test_job wait_for_jobs "
+        "batch_map batch_map_results batch_reduce clear_registry estimate_runtimes explain "
+        "find_done find_errors find_experiments find_expired find_jobs find_not_done "
+        "find_not_started find_not_submitted find_on_system find_queued find_running "
+        "find_started find_submitted find_tagged get_default_registry get_error_messages "
+        "get_job_names get_job_pars get_job_resources get_job_status get_job_table "
+        "get_job_tags get_log get_status get_used_job_tags grep_logs iter_results "
+        "kill_jobs load_result make_job make_job_collection plan_submission reduce_results "
+        "reduce_results_list reduce_results_table remove_algorithms remove_experiments "
+        "remove_job_tags remove_problems remove_registry reset_jobs retry_jobs "
+        "save_registry set_default_registry set_job_names show_log submit_jobs "
+        "summarize_experiments summarize_usage sweep_registry sync_registry test_job "
+        "wait_for_jobs "
     ),
     "definition": "grid",
     "errors": (
@@ -438,10 +457,12 @@ _MODULES = {
         "ReadOnlyRegistryError RegistryExistsError RegistryLockedError RegistryNotFoundError "
         "RegistryVersionError SchedulerError SubmitError TemplateError UnknownJobError "
     ),
+    "explaining": "Evidence Explanation",
     "ids": "IdsLike JobIds",
     "joins": "ajoin ijoin ljoin ojoin rjoin sjoin ujoin",
     "opening": "load_registry make_experiment_registry make_registry",
     "registry": "ExperimentRegistry Registry",
+    "retrying": "GROW RETRYABLE",
     "running": "do_job_collection",
     "runtimes": "RuntimeEstimate",
     "status": "Status",

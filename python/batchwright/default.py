@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 from batchwright import (
     definition,
     experiments,
+    explaining,
     finding,
     jobs,
     killing,
@@ -19,6 +20,7 @@ from batchwright import (
     predicates,
     problems,
     results,
+    retrying,
     runtimes,
     status,
     submission,
@@ -136,6 +138,8 @@ make_job_collection = on_default(submission.make_job_collection)
 wait_for_jobs = on_default(waiting.wait_for_jobs)
 as_completed = on_default(waiting.as_completed)
 kill_jobs = on_default(killing.kill_jobs)
+retry_jobs = on_default(retrying.retry_jobs)
+explain = on_default(explaining.explain)
 reset_jobs = on_default(killing.reset_jobs)
 test_job = on_default(trial.test_job)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from batchwright import (
     definition,
     experiments,
+    explaining,
     finding,
     jobs,
     killing,
@@ -19,6 +20,7 @@ from batchwright import (
     names,
     predicates,
     results,
+    retrying,
     runtimes,
     status,
     submission,
@@ -254,6 +256,8 @@ class Registry:
     as_completed = waiting.as_completed
     kill_jobs = killing.kill_jobs
     reset_jobs = killing.reset_jobs
+    retry_jobs = retrying.retry_jobs
+    explain = explaining.explain
     test_job = trial.test_job
 
     load_result = results.load_result

@@ -260,7 +260,7 @@ def _hms(seconds: Any) -> str:
 
 def _environment(finalize: Callable[[Any], Any]) -> jinja2.Environment:
     import jinja2
-    from jinja2.sandbox import ImmutableSandboxedEnvironment, safe_range
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     environment = ImmutableSandboxedEnvironment(
         undefined=jinja2.StrictUndefined,
@@ -271,8 +271,8 @@ def _environment(finalize: Callable[[Any], Any]) -> jinja2.Environment:
         keep_trailing_newline=True,
         cache_size=0,
     )
-    environment.globals.clear()
-    environment.globals["range"] = safe_range
+    for name in set(environment.globals) - {"range"}:  # the sandbox's own, which has an end
+        del environment.globals[name]
     environment.filters |= {
         "raw": _Raw,
         "minutes": _minutes,
