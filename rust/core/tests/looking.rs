@@ -138,6 +138,21 @@ fn a_run_that_closes_gives_back_what_it_did_not_end() {
 }
 
 #[test]
+fn a_requeued_run_may_do_what_was_stopped_in_the_one_before() {
+    let world = World::new();
+    world.pen(0).claim().done(1).done(2).stopped(3).closed(None).show(&world.fs);
+    world.sync();
+    assert_eq!(world.stages(), [Done, Done, Error]);
+    // Minutes later, when nothing of the chunk is expected any more.
+    for _ in 0..10 {
+        world.sync();
+    }
+    world.pen(1).claim().done(3).show(&world.fs);
+    world.sync();
+    assert_eq!(world.stages(), [Done; 3]);
+}
+
+#[test]
 fn a_superseded_run_gives_nothing_back() {
     let world = World::new();
     world.pen(0).claim().started(1).closed(Some(Cause::Stopped)).show(&world.fs);

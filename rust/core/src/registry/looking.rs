@@ -178,11 +178,10 @@ impl Registry {
             }
         }
         let Reading { news, rows, messages, grown, claims, failed, .. } = reading;
-        let (stuck, damage, stored_late) = (reading.stuck, reading.damage, reading.stored_late);
+        let (stuck, damage, mut returned) = (reading.stuck, reading.damage, reading.late);
         looked.retain(|chunk| !failed.contains(chunk));
         let news = finished_news(&inner.tables, news, rows, messages);
         let changed = news != News::default();
-        let mut returned = stored_late;
         returned.extend(news.returned.iter().map(|returned| returned.chunk));
         match inner.role {
             _ if !changed => {}
@@ -510,8 +509,9 @@ struct Reading<'a> {
     was_stuck: HashMap<(u32, u32, u32), (u64, f64)>,
     damage: Vec<(PathBuf, u64, u64)>,
     is_last_look: bool,
-    /// Tasks with jobs whose end records did not survive.
-    stored_late: Vec<u32>,
+    /// Tasks that may be over and have more to say: of jobs whose end records did not survive,
+    /// or that were stopped from outside.
+    late: Vec<u32>,
     /// Wall time and seconds of this look.
     at: Micros,
     now: f64,
@@ -534,7 +534,7 @@ impl<'a> Reading<'a> {
             was_stuck: inner.looks.stuck.clone(),
             damage: Vec::new(),
             is_last_look,
-            stored_late: Vec::new(),
+            late: Vec::new(),
             at: registry.clock.now(),
             now: registry.clock.monotonic(),
         }
@@ -731,6 +731,10 @@ impl<'a> Reading<'a> {
         if !is_its(tables, file.chunk, end.job) || !self.counts(tables, file, end) {
             return;
         }
+        if is_from_outside(end.cause) {
+            // A scheduler that requeues lets another run do it.
+            self.late.push(file.chunk);
+        }
         let message = match end.body {
             Body::Failure(json) => self.message(json),
             _ => 0,
@@ -829,7 +833,7 @@ impl<'a> Reading<'a> {
             let row = EndRow { job, cause: Cause::Storage as u8, message, ..EndRow::default() };
             self.rows.insert(job, EndRow { started: at, ended: self.at, ..row });
         }
-        self.stored_late.push(chunk);
+        self.late.push(chunk);
     }
 }
 

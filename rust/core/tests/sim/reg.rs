@@ -131,6 +131,10 @@ impl Pen {
         self.write(&run::Record::End(end(job, Some(Cause::Error))))
     }
 
+    pub(crate) fn stopped(self, job: JobId) -> Self {
+        self.write(&run::Record::End(end(job, Some(Cause::Stopped))))
+    }
+
     pub(crate) fn mark(self) -> Self {
         let synced_to = self.bytes.len() as u64;
         self.write(&run::Record::Mark(run::Mark { synced_to, at: BEGIN }))
