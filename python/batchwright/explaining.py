@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -169,7 +169,10 @@ def _system(reg: Registry, batch: str, row: dict[str, Any], *, is_open: bool) ->
                 yield Evidence("queue", now, 0.0, f"`{batch}` is {state.state}{reason}")
             else:
                 yield Evidence("queue", now, 0.0, f"`{batch}` is not listed")
-        known = backend.account(reg, {batch: row["started"] is not None})
+        ended = row["state"] in ("done", "error")  # its own record knows better
+        known: Mapping[str, str | None] = {}
+        if not ended:
+            known = backend.account(reg, {batch: row["started"] is not None})
         if batch in known:
             text = known[batch] or "it is still on its way"
             yield Evidence("accounting", now, 0.0, text)

@@ -471,6 +471,7 @@ def _submit_one(handing: _Handing, jc: JobCollection, chunks: Sequence[str]) -> 
     reg, backend = handing.reg, handing.backend
     for iteration in _from_zero():
         backend.run_hook("pre_submit_job", reg, jc)
+        _log.debug("submitting %s: %s", jc.job_name, jc.exec_command)
         try:
             result = backend.submit(reg, jc)
         except SchedulerError as error:

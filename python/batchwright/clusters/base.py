@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import inspect
+import logging
 import os
 import re
 import signal
@@ -36,6 +37,7 @@ HOOKS = (
 )
 NODE_HOOKS = ("pre_do_collection", "post_do_collection")
 TEMPORARY = range(1, 101)
+_log = logging.getLogger("batchwright")
 # What the submitting shell got from a scheduler must not reach the next job.
 _INHERITED = re.compile(r"(SLURM|SBATCH|PBS|LSB|SGE|PMI|PMIX|OMPI|BATCHWRIGHT)_.*|JOB_ID")
 _CONFIGURATION = frozenset(
@@ -391,6 +393,7 @@ def run_command(
     127
     """
     words = tuple(os.fspath(word) for word in argv)
+    _log.debug("running %s on %s", words, nodename)
     if remote.is_here(nodename):
         return _run(words, words, stdin or "", timeout, env)
     mark = remote.fresh_mark()
