@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 __version__: Final[str]
-__all__: list[str]
 
 @final
 class IdSet:
@@ -55,7 +54,7 @@ class ArrowTable:
     def __arrow_c_stream__(self, requested_schema: object = None) -> object: ...
     def __arrow_c_schema__(self) -> object: ...
 
-_State = Literal[
+State = Literal[
     "defined",
     "submitted",
     "not_submitted",
@@ -217,7 +216,7 @@ class Store:
 
     # -- ids, names, tags
     def all_ids(self) -> IdSet: ...
-    def where(self, state: _State, ids: IdSet | None, cause: str | None) -> IdSet: ...
+    def where(self, state: State, ids: IdSet | None, cause: str | None) -> IdSet: ...
     def counts(self, ids: IdSet | None) -> dict[str, int]:
         """defined, submitted, queued, started, running, done, error, expired, system."""
     def set_names(self, ids: NDArray[np.int64], names: Sequence[str | None]) -> None: ...

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 from batchwright.ids import IdsLike, JobIds, selected
 
 if TYPE_CHECKING:
-    from batchwright._core import _State as State
+    from batchwright._core import State
     from batchwright.registry import Registry
 
 Cause: TypeAlias = Literal[

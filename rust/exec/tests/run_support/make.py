@@ -1,7 +1,8 @@
 """Makes objects and rows of a test's collection: reads a script, prints JSON.
 
-The script defines `fun` and `rows` (tuples of parameters), and may use `root` and define `more_args`, `exports`,
-`hooks`, `positional`, `names`, `job`, `version` and `header` (more of the header's `python`).
+The script defines `fun` and `rows` (tuples of parameters), and may use `root` and define
+`more_args`, `exports`, `hooks`, `positional`, `names`, `job`, `version` and `header` (more of the
+header's `python`).
 """
 
 import hashlib
