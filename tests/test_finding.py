@@ -22,6 +22,18 @@ def jobs(registry: bw.Registry) -> bw.Registry:
     return registry
 
 
+@pytest.mark.parametrize("ids", [None, range(1, 5), range(1, 7), [2, 3, 4, 5, 6], [4, 5], [6], []])
+def test_calls_are_read_whole_or_in_part_alike(jobs: bw.Registry, ids: Any) -> None:
+    wanted = range(1, 7) if ids is None else ids
+    assert jobs.find_jobs("n < 15", ids=ids) == {1, 2, 5, 6} & set(wanted)
+    given = [5, 10, 20, None, 0.5, 10.0]
+    found = jobs.get_job_pars(ids)
+    assert found["job_id"].to_pylist() == sorted(wanted)
+    # Without any job there is no parameter.
+    pars = found["job_pars"].to_pylist()
+    assert [row["n"] for row in pars] == [given[job - 1] for job in sorted(wanted)]
+
+
 @pytest.mark.parametrize(
     ("text", "ids"),
     [

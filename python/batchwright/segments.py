@@ -84,7 +84,11 @@ class Segment:
 def segments(store: Store, ids: JobIds) -> Iterator[Segment]:
     """Read the segments that have any of these jobs, in ascending order of their ids."""
     for place, (first, last) in enumerate(store.core.segments()):
-        if not ids.isdisjoint(JobIds(range(first, last + 1))):
+        of_call = JobIds(range(first, last + 1))
+        if of_call <= ids:
+            # The columns as they are; choosing rows copies them.
+            yield _segment(store, place, None)
+        elif not ids.isdisjoint(of_call):
             yield _segment(store, place, ids)
 
 
@@ -250,10 +254,11 @@ def _loaded(store: Store, entry: bytes) -> Any:
     return pickle.loads(store.core.get_object(data.decode()) if kind == b"R" else data)
 
 
-def _segment(store: Store, place: int, ids: JobIds) -> Segment:
+def _segment(store: Store, place: int, ids: JobIds | None) -> Segment:
+    """Read the jobs of a segment that are among these; all by None."""
     import pyarrow as pa
 
-    table = pa.table(store.core.parameters(place, ids.core))
+    table = pa.table(store.core.parameters(place, None if ids is None else ids.core))
     job_ids = plain(table["job_id"])
     if is_experiments(store):
         columns, groups = _experiments(table)
