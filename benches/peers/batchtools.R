@@ -47,7 +47,10 @@ chunked = function(reg) {
 nowhere = function() {
   count = 0
   makeClusterFunctions("nowhere",
-    submitJob = function(reg, jc) { count <<- count + 1; makeSubmitJobResult(0L, as.character(count)) },
+    submitJob = function(reg, jc) {
+      count <<- count + 1
+      makeSubmitJobResult(0L, as.character(count))
+    },
     listJobsRunning = function(reg) as.character(seq_len(count)),
     listJobsQueued = function(reg) character(), store.job.collection = TRUE)
 }

@@ -43,9 +43,12 @@ def warm() -> None:
     import pyarrow as pa
     import pyarrow.compute
 
+    import batchwright as bw
+
     # The first array makes pyarrow import pandas where that is installed.
     pa.array(np.arange(2))
-    assert pyarrow.compute is not None
+    # Names of the package import their modules when first used.
+    assert all((pyarrow.compute, bw.load_registry, bw.find_jobs, bw.reduce_results_list))
 
 
 def columns(n: int) -> dict[str, Any]:

@@ -19,6 +19,11 @@ reg = bw.make_registry({path!r}, conf_file=None)
 reg.batch_map(lambda x: x, x=[1, 2, 3])
 """
 
+_REOPEN = """
+import batchwright as bw
+print(bw.load_registry({path!r}, conf_file=None).get_status())
+"""
+
 
 def _process(what: str, command: Sequence[str], limit: tuple[str, float]) -> Figure:
     with measured(what, 1, limit=limit) as figure:
@@ -27,7 +32,6 @@ def _process(what: str, command: Sequence[str], limit: tuple[str, float]) -> Fig
 
 
 def starting(n: int, folder: Path) -> Iterator[Figure]:
-    import batchwright as bw
     from batchwright.executor import executor
 
     python = sys.executable
@@ -44,13 +48,15 @@ def starting(n: int, folder: Path) -> Iterator[Figure]:
         yield _process(what, command, limit)
     reg = defined(3, folder)
     collection = reg.make_job_collection([1])
+    reopen = _REOPEN.format(path=os.fspath(reg.file_dir))
+    yield _process("start: import, reopen, status", [python, "-c", reopen], ("python", 1))
     command = [executor(), "run", os.fspath(collection.uri)]
     yield _process("start: chunk of one job on a node", command, ("python", 1))
     assert reg.find_done() == {1}
-    yield from _first_result(folder / "other", bw)
+    yield from _first_result(folder / "other")
 
 
-def _first_result(folder: Path, bw: object) -> Iterator[Figure]:
+def _first_result(folder: Path) -> Iterator[Figure]:
     """From submitting until the result is there; polled more often than a user would."""
     warm()
     folder.mkdir()
