@@ -171,6 +171,7 @@ fn run_task(
         limits: &header.limits,
         file: files.bytes,
         beat: options.beat.max(0.1),
+        has_first_hook: header.python.pointer("/hooks/pre_do_collection").is_some(),
         has_last_hook: header.python.pointer("/hooks/post_do_collection").is_some(),
         deadline: header
             .limits

@@ -58,6 +58,8 @@ pub(crate) struct Tools<'a> {
     pub(crate) file: &'a [u8],
     /// Seconds between signs of life.
     pub(crate) beat: f64,
+    /// Something of the user's runs before the first job, in the first worker.
+    pub(crate) has_first_hook: bool,
     /// Something of the user's runs after the last job.
     pub(crate) has_last_hook: bool,
     /// By `Clock::boottime`: no job runs longer.

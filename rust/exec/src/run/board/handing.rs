@@ -49,16 +49,27 @@ impl Board<'_> {
         }
         let busy = self.workers.iter().filter(|w| !w.hand.is_empty()).count();
         let useful = self.queue.len() + busy;
-        let wanted = useful.min(self.tools.limits.parallel.max(1) as usize);
+        let mut wanted = useful.min(self.tools.limits.parallel.max(1) as usize);
+        let awaits_hook = self.first_hook_is_to_come();
+        if awaits_hook {
+            wanted = wanted.min(1);
+        }
         let here = |w: &&Worker| w.state != State::Leaving && w.sentence.is_none();
         while self.workers.iter().filter(here).count() < wanted {
             let number = self.next_worker;
-            match Worker::start(&self.launch, number, number == 0) {
+            match Worker::start(&self.launch, number, awaits_hook) {
                 Ok(worker) => self.workers.push(worker),
                 Err(error) => return self.not_started(&error),
             }
             self.next_worker += 1;
         }
+    }
+
+    /// No job begins before the user's hook has run, and no second worker before it.
+    fn first_hook_is_to_come(&self) -> bool {
+        self.tools.has_first_hook
+            && self.pace.ended() == 0
+            && self.workers.iter().all(|w| w.state == State::Starting)
     }
 
     pub(super) fn not_started(&mut self, error: &std::io::Error) {
