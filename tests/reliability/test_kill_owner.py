@@ -16,8 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import batchwright as bw
 
 OWNER = Path(__file__).with_name("owner.py")
@@ -81,12 +79,14 @@ class Round:
         values = (
             {
                 job: pars["x"]
-                for job, pars in zip(table["job_id"].to_pylist(), table["job_pars"].to_pylist())
+                for job, pars in zip(
+                    *(table[name].to_pylist() for name in ("job_id", "job_pars")), strict=True
+                )
             }
             if len(jobs)
             else {}
         )
-        names = dict(zip(*reg.get_job_names().to_pydict().values()))
+        names = dict(zip(*reg.get_job_names().to_pydict().values(), strict=True))
         done, tried = reg.find_done(), reg.find_submitted()
         lost = 0
         for what, *numbers in self.told:
