@@ -233,7 +233,8 @@ def measure(bench: Bench, options: argparse.Namespace) -> None:
         _tell("this version has no experiments: left out")
     for n in options.sizes:
         for workload in chosen:
-            if not workload.once or n == options.sizes[0]:
+            is_due = n == options.sizes[0] if workload.once else n <= (workload.most or n)
+            if is_due:
                 bench.workload(workload, n)
         bench.forget(n)
     if options.large:

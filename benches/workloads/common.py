@@ -28,6 +28,8 @@ class Workload:
     """Whether it changes that registry, so that each run gets a copy."""
     is_large: bool = False
     """Whether it is also run at the size of `--large`."""
+    most: int = 0
+    """The largest size at which it is run; 0 for none."""
     once: bool = False
     """Whether the number of jobs makes no difference to it."""
 

@@ -17,7 +17,6 @@ def chunks_of_one(n: int, folder: Path) -> Iterator[Figure]:
     """Submit each job as a chunk of its own."""
     import batchwright as bw
 
-    n = min(n, MOST_CHUNKS)
     warm()
     reg = bw.make_registry(folder / "reg", conf_file=None, seed=1)
     reg.cluster_functions = nowhere()
@@ -67,7 +66,7 @@ def _poll(reg: object) -> None:
 
 
 WORKLOADS = [
-    Workload("submit chunks of one", chunks_of_one),
+    Workload("submit chunks of one", chunks_of_one, most=MOST_CHUNKS),
     Workload("idle poll", idle_poll),
     Workload("idle poll, ended", idle_poll_ended, needs="finished", changes=True),
 ]
