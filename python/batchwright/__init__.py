@@ -372,6 +372,9 @@ if TYPE_CHECKING:
     from batchwright.joins import (
         ujoin as ujoin,
     )
+    from batchwright.merging import (
+        merge_registries as merge_registries,
+    )
     from batchwright.opening import (
         load_registry as load_registry,
     )
@@ -460,6 +463,7 @@ _MODULES = {
     "explaining": "Evidence Explanation",
     "ids": "IdsLike JobIds",
     "joins": "ajoin ijoin ljoin ojoin rjoin sjoin ujoin",
+    "merging": "merge_registries",
     "opening": "load_registry make_experiment_registry make_registry",
     "registry": "ExperimentRegistry Registry",
     "retrying": "GROW RETRYABLE",
