@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from batchwright.apply import (
         btmapply as btmapply,
     )
+    from batchwright.checking import (
+        Finding as Finding,
+    )
+    from batchwright.checking import (
+        Report as Report,
+    )
     from batchwright.chunking import (
         binpack as binpack,
     )
@@ -113,6 +119,9 @@ if TYPE_CHECKING:
     )
     from batchwright.default import (
         batch_reduce as batch_reduce,
+    )
+    from batchwright.default import (
+        check_registry as check_registry,
     )
     from batchwright.default import (
         clear_registry as clear_registry,
@@ -423,6 +432,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "_node.job": "Job",
     "apply": "btlapply btmapply",
+    "checking": "Finding Report",
     "chunking": "binpack chunk lpt",
     "clusters.base": (
         "BatchState ClusterFunctions Completed SubmitResult make_cluster_functions run_command "
@@ -440,18 +450,18 @@ _MODULES = {
     "configuration": "find_conf_file",
     "default": (
         "add_algorithm add_experiments add_job_tags add_problem as_completed batch_export "
-        "batch_map batch_map_results batch_reduce clear_registry estimate_runtimes explain "
-        "find_done find_errors find_experiments find_expired find_jobs find_not_done "
-        "find_not_started find_not_submitted find_on_system find_queued find_running "
-        "find_started find_submitted find_tagged get_default_registry get_error_messages "
-        "get_job_names get_job_pars get_job_resources get_job_status get_job_table "
-        "get_job_tags get_log get_status get_used_job_tags grep_logs iter_results "
-        "kill_jobs load_result make_job make_job_collection plan_submission reduce_results "
-        "reduce_results_list reduce_results_table remove_algorithms remove_experiments "
-        "remove_job_tags remove_problems remove_registry reset_jobs retry_jobs "
-        "save_registry set_default_registry set_job_names show_log submit_jobs "
-        "summarize_experiments summarize_usage sweep_registry sync_registry test_job "
-        "wait_for_jobs "
+        "batch_map batch_map_results batch_reduce check_registry clear_registry "
+        "estimate_runtimes explain find_done find_errors find_experiments find_expired "
+        "find_jobs find_not_done find_not_started find_not_submitted find_on_system "
+        "find_queued find_running find_started find_submitted find_tagged "
+        "get_default_registry get_error_messages get_job_names get_job_pars get_job_resources "
+        "get_job_status get_job_table get_job_tags get_log get_status get_used_job_tags "
+        "grep_logs iter_results kill_jobs load_result make_job make_job_collection "
+        "plan_submission reduce_results reduce_results_list reduce_results_table "
+        "remove_algorithms remove_experiments remove_job_tags remove_problems remove_registry "
+        "reset_jobs retry_jobs save_registry set_default_registry set_job_names show_log "
+        "submit_jobs summarize_experiments summarize_usage sweep_registry sync_registry "
+        "test_job wait_for_jobs "
     ),
     "definition": "grid",
     "errors": (

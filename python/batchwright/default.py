@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from batchwright import (
+    checking,
     definition,
     experiments,
     explaining,
@@ -88,6 +89,7 @@ save_registry = on_default(lifecycle.save_registry)
 sync_registry = on_default(lifecycle.sync_registry)
 sweep_registry = on_default(lifecycle.sweep_registry)
 clear_registry = on_default(lifecycle.clear_registry)
+check_registry = on_default(checking.check_registry)
 remove_registry = on_default(lifecycle.remove_registry)
 
 batch_map = on_default(definition.batch_map)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from batchwright import (
+    checking,
     definition,
     experiments,
     explaining,
@@ -214,6 +215,7 @@ class Registry:
     sync_registry = lifecycle.sync_registry
     sweep_registry = lifecycle.sweep_registry
     clear_registry = lifecycle.clear_registry
+    check_registry = checking.check_registry
     remove_registry = lifecycle.remove_registry
 
     batch_map = definition.batch_map

@@ -1,19 +1,48 @@
-"""`sweep`, `remove`, `conf`, `templates`, `version`: the folder, and what applies to it."""
+"""`doctor`, `sweep`, `remove`, `conf`, `templates`, `version`: a folder, and what applies to it."""
 
 from __future__ import annotations
 
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
 import click
 
 import batchwright as bw
-from batchwright.cli.endings import tell
+from batchwright import errors
+from batchwright.cli.endings import NOT_ALL, printable, tell
 from batchwright.cli.opening import common_options, json_option, reading, writing
 from batchwright.cli.output import show, write_json
+
+
+@click.command()
+@common_options
+def doctor(registry: Path, as_json: bool) -> None:
+    """Read every file of the registry; name each fault and its repair. Exit code 1 if there is one.
+
+    \b
+    Examples:
+      batchwright doctor
+      batchwright doctor --json
+    """  # noqa: D301 - click's mark of text that keeps its lines
+    from batchwright.checking import check_folder
+
+    try:
+        report = reading(registry).check_registry()
+    except errors.CorruptRegistryError:
+        # What it was about is among the findings.
+        report = check_folder(registry)
+    if as_json:
+        write_json({"ok": report.ok, "findings": [asdict(found) for found in report.findings]})
+    elif report.ok:
+        tell("no faults")
+    else:
+        click.echo(printable(str(report)))
+    if not report.ok:
+        raise click.exceptions.Exit(NOT_ALL)
 
 
 @click.command()

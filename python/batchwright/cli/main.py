@@ -80,6 +80,7 @@ for verb in (
     reading.table_,
     reading.results,
     reading.usage,
+    keeping.doctor,
     keeping.sweep,
     keeping.remove,
     keeping.conf,
