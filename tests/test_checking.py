@@ -170,6 +170,19 @@ def test_an_owner_sees_that_its_journal_was_cut(registry: bw.Registry) -> None:
     assert any("it was cut" in finding.what for finding in report.findings)
 
 
+def test_an_owner_repairs_its_journal_by_a_snapshot(registry: bw.Registry) -> None:
+    registry.batch_map(abs, [1, 2])
+    path = one(registry.file_dir, "journal-*")
+    flip(path, 100)
+    report = registry.check_registry()
+    assert any("cannot be loaded" in finding.what for finding in report.findings)
+    assert "save_registry" in found(report, registry.file_dir, path).repair
+    registry.save_registry()
+    repair = found(registry.check_registry(), registry.file_dir, path).repair
+    assert repair.startswith("none is needed")
+    assert len(opened(registry.file_dir).find_jobs()) == 2
+
+
 def test_results(folder: Path) -> None:
     path = one(folder, "runs/*/*.res")
     flip(path, 100)
@@ -231,8 +244,15 @@ def test_json(folder: Path, name: str) -> None:
     reg = opened(folder)
     (folder / name).write_text("{}")
     assert "lacks" in found(reg.check_registry(), folder, folder / name).what
-    (folder / name).write_text("{")
-    found(reg.check_registry(), folder, folder / name)
+    for text in ("{", "[]", "1"):
+        (folder / name).write_text(text)
+        assert "cannot be read" in found(reg.check_registry(), folder, folder / name).what
+
+
+def test_a_registry_of_no_known_kind(folder: Path) -> None:
+    reg, path = opened(folder), folder / "registry.json"
+    path.write_text(path.read_text().replace('"plain"', '"plaid"'))
+    assert "kind is 'plaid'" in found(reg.check_registry(), folder, path).what
 
 
 def test_strange_files(folder: Path) -> None:

@@ -10,7 +10,7 @@ import stat
 import subprocess
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -47,6 +47,11 @@ _OBJECT: Final = f"{_BACKUP}, or remove it and hand the same object over again"
 _JOURNAL: Final = (
     f"{_BACKUP}; while a process still owns the registry, its `save_registry` may write a "
     "snapshot that does without it"
+)
+
+_SPARED: Final = (
+    "none is needed, because the registry loads without these bytes; but see whether the disk is "
+    "sound"
 )
 
 
@@ -145,6 +150,9 @@ _TEMPORARY: Final = re.compile(r"(.*/)?\.[^/]+\.[0-9a-f]{16,32}")
 _DELETED_OPEN: Final = re.compile(r"(.*/)?\.nfs[^/]*")
 """What NFS calls a file that is removed while somebody reads it."""
 _OBJECT_NAME: Final = re.compile(r"[0-9a-f]{32}")
+_IDENTITY: Final = frozenset({"format", "version", "uuid", "kind", "seed", "access"})
+_REGISTRIES: Final = ("plain", "experiment")
+_OWNER: Final = frozenset({"token", "host", "pid"})
 _TEXTS: Final = frozenset({"name", "qualname"})
 
 
@@ -163,6 +171,8 @@ class _Check:
     folder: Path
     owned: bool
     """Whether this process owns the registry."""
+    loads: bool = False
+    """Whether whoever opens the registry now succeeds."""
     findings: list[Finding] = field(default_factory=list[Finding])
     files: list[_File] = field(default_factory=list[_File])
     modes: dict[tuple[str, int, int], list[str]] = field(default_factory=dict[Any, Any])
@@ -253,6 +263,7 @@ def check_folder(folder: Path, known: store.Store | None = None) -> Report:
     try:
         fresh = store.opened(folder, writeable=False, break_lock=False)
         fresh.sync()
+        check.loads = True
     except _FAULTS as error:
         fresh = None
         kinds = {file.name: file.kind for file in check.files}
@@ -278,14 +289,24 @@ def check_folder(folder: Path, known: store.Store | None = None) -> Report:
 
 def _check_identity(check: _Check) -> dict[str, Any]:
     try:
-        found = json.loads((check.folder / "registry.json").read_bytes())
-        lacking = {"format", "version", "uuid", "kind", "seed", "access"} - set(found)
-        if lacking:
-            check.find("registry.json", None, f"it lacks {', '.join(sorted(lacking))}", _BACKUP)
-        return found
+        found = _read_json(check, "registry.json", _IDENTITY)
     except (OSError, ValueError, TypeError) as error:
         check.find("registry.json", None, f"it cannot be read: {_plain(error)}", _BACKUP)
         return {}
+    for key, known in (("kind", _REGISTRIES), ("access", tuple(_MODES))):
+        if key in found and found[key] not in known:
+            what = f"its {key} is {found[key]!r} instead of {' or '.join(map(repr, known))}"
+            check.find("registry.json", None, what, _BACKUP)
+    return found
+
+
+def _read_json(check: _Check, name: str, keys: Set[str]) -> dict[str, Any]:
+    found = json.loads((check.folder / name).read_bytes())
+    if not isinstance(found, dict):
+        raise TypeError("it holds no JSON object")
+    if lacking := keys - found.keys():
+        check.find(name, None, f"it lacks {', '.join(sorted(lacking))}", _BACKUP)
+    return cast("dict[str, Any]", found)
 
 
 def _list(check: _Check, modes: tuple[int, int] | None) -> None:
@@ -367,10 +388,7 @@ def _check_owners(check: _Check) -> None:
         if file.name.endswith(".end"):
             continue
         try:
-            found = json.loads((check.folder / file.name).read_bytes())
-            lacking = {"token", "host", "pid"} - set(found)
-            if lacking:
-                check.find(file.name, None, f"it lacks {', '.join(sorted(lacking))}", _BACKUP)
+            _read_json(check, file.name, _OWNER)
         except FileNotFoundError:
             continue
         except (OSError, ValueError, TypeError) as error:
@@ -457,9 +475,11 @@ def _judge(check: _Check, file: _File, found: _Inspected) -> None:
         what = f"its content is of the kind {found.content!r} instead of {file.kind.content!r}"
         check.find(file.name, 0, what, file.kind.repair)
     for stretch in found.stretches:
-        if not stretch.is_tail:
-            what = f"{stretch.length} bytes are damaged"
-            check.find(file.name, stretch.offset, what, file.kind.repair)
+        if stretch.is_tail:
+            continue
+        is_spared = check.loads and file.kind.name == "journal"
+        repair = _SPARED if is_spared else file.kind.repair
+        check.find(file.name, stretch.offset, f"{stretch.length} bytes are damaged", repair)
 
 
 def _may_grow(check: _Check, file: _File, still_open: set[str]) -> bool:

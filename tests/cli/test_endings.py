@@ -27,6 +27,7 @@ READING = [
     ["errors"],
     ["table"],
     ["results"],
+    ["doctor"],
     ["test", "1"],
     ["submit", "--dry-run"],
 ]
