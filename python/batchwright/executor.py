@@ -8,7 +8,7 @@ from pathlib import Path
 from batchwright.errors import ConfigError
 
 VARIABLE = "BATCHWRIGHT_EXEC"
-_NAME = "batchwright-exec"
+_INSTALLED = Path(__file__).parent / "_bin" / "batchwright-exec"
 
 
 def executor() -> Path:
@@ -27,9 +27,9 @@ def executor() -> Path:
                 f"`${VARIABLE}` is `{path}`, which is no program: correct or unset it"
             )
         return path
-    path = Path(__file__).parent / "_bin" / _NAME
-    if not os.access(path, os.X_OK):
+    if not os.access(_INSTALLED, os.X_OK):
         raise ConfigError(
-            f"`{path}` is not there: install the package anew, or set `${VARIABLE}` to the program"
+            f"`{_INSTALLED}` is not there: install the package anew, or set `${VARIABLE}` to the "
+            "program"
         )
-    return path
+    return _INSTALLED

@@ -102,11 +102,11 @@ class Store:
 
     def collection_path(self, chunk: str) -> Path:
         """Where the core publishes the collection of a chunk."""
-        return self.file_dir / "jobs" / chunk[:2] / f"{chunk}.bwc"
+        return Path(f"{self.file_dir}/jobs/{chunk[:2]}/{chunk}.bwc")
 
     def output_path(self, chunk: str) -> Path:
         """Where a scheduler may put what the executor itself prints."""
-        return self.file_dir / "logs" / chunk[:2] / f"{chunk}.out"
+        return Path(f"{self.file_dir}/logs/{chunk[:2]}/{chunk}.out")
 
 
 def create(path: Path, kind: str, seed: int, access: str) -> _core.Store:

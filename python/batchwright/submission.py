@@ -28,11 +28,27 @@ if TYPE_CHECKING:
     from batchwright.clusters.base import ClusterFunctions, SubmitResult
     from batchwright.registry import Registry
 
-# Collections published ahead of their submission; what Ctrl-C has to take back.
-AHEAD = 64
 TEMPORARY = range(1, 101)
 UNANSWERED = 3
 _log = logging.getLogger("batchwright")
+
+
+@dataclass(slots=True)
+class Ahead:
+    """How many collections are published before they are handed over.
+
+    One sync of the file system serves all of them; what a kill leaves in doubt are they, too.
+    So there are many where handing over is quick, and about a second's work otherwise.
+    """
+
+    chunks: int = 64
+
+    def took(self, seconds: float) -> None:
+        """Learn from the last group."""
+        if seconds < 0.25:
+            self.chunks = min(2 * self.chunks, 4096)
+        elif seconds > 1.0:
+            self.chunks = max(self.chunks // 2, 16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,20 +379,26 @@ def _submit_all(
 
     handing = _Handing(reg, backend, wait)
     shared = header(reg)
-    names = _names(reg, found)
+    names = reg.store.core.names(JobIds(found.ids).core)
     with bar("submitting", len(found), show=show) as advance:
-        for places, is_array in _groups(reg, backend, found):
+        ahead = Ahead()
+        for places, is_array in _groups(reg, backend, found, ahead):
+            start = time.monotonic()
             _submit_some(handing, found, places, shared, names, advance, is_array=is_array)
+            if len(places) == ahead.chunks:
+                ahead.took(time.monotonic() - start)
 
 
-def _groups(reg: Registry, backend: ClusterFunctions, found: Plan) -> Iterator[tuple[range, bool]]:
+def _groups(
+    reg: Registry, backend: ClusterFunctions, found: Plan, ahead: Ahead
+) -> Iterator[tuple[range, bool]]:
     """Give places to publish together, and whether they go as one array of chunks."""
     size = backend.array_size(reg) if len(found) > 1 else 1
     start = 0
     while start < len(found):
         resource = found.resource_of[start]
         wanted = _wants_array(found.asked(start)) and size > 1
-        limit = min(start + (size if wanted else AHEAD), len(found))
+        limit = min(start + (size if wanted else ahead.chunks), len(found))
         stop = start + 1
         while stop < limit and (found.resource_of[stop] == resource or not wanted):
             if not wanted and size > 1 and _wants_array(found.asked(stop)):
@@ -565,15 +587,6 @@ def _tell(text: str) -> None:
         print(text, file=sys.stderr)
 
 
-def _names(reg: Registry, found: Plan) -> Mapping[int, str]:
-    """Give the names of the jobs that have one."""
-    from batchwright.names import get_job_names
-
-    table = get_job_names(reg, found.ids)
-    named = table.filter(table.column("job_name").is_valid())
-    return dict(zip(named["job_id"].to_pylist(), named["job_name"].to_pylist(), strict=True))
-
-
 @dataclass(frozen=True, slots=True)
 class SubmissionPlan:
     """What `submit_jobs` would do with the same arguments."""
@@ -621,7 +634,7 @@ def plan_submission(
     found = plan(
         reg, ids, resources=resources, chunks=chunks, chunk_size=chunk_size, n_chunks=n_chunks
     )
-    groups = list(_groups(reg, reg.cluster_functions, found))
+    groups = list(_groups(reg, reg.cluster_functions, found, Ahead()))
     return SubmissionPlan(
         table=_plan_table(found, groups),
         scheduler_calls=sum(1 if is_array else len(places) for places, is_array in groups),
@@ -657,7 +670,7 @@ def _planned(
 ) -> JobCollection:
     """Give the collection as it would be; its name is drawn when it is published."""
     place = range(len(found))[i]
-    names = _names(reg, found)
+    names = reg.store.core.names(JobIds(found.ids).core)
 
     def one(place: int) -> JobCollection:
         asked, jobs = found.asked(place), found.jobs(place)
@@ -707,4 +720,5 @@ def make_job_collection(
     asked = found.asked(0)
     is_array = bool(asked.get("chunks_as_arrayjobs"))
     (chunk,) = _intend(reg, backend, found, range(1), header(reg), is_array=is_array)
-    return describe(reg, chunk, asked, found.ids, is_array=is_array, names=_names(reg, found))
+    names = reg.store.core.names(JobIds(found.ids).core)
+    return describe(reg, chunk, asked, found.ids, is_array=is_array, names=names)

@@ -25,7 +25,8 @@ pub enum Published {
 pub trait Fs: Send + Sync {
     /// P1: the file appears whole under `path`, or another's file is already there.
     fn publish(&self, path: &Path, bytes: &[u8]) -> Result<Published>;
-    /// P1 for many new files at once, where one sync serves all. Names must be new.
+    /// P1 for many new files at once, where one sync serves all. Names must be new: random ones
+    /// of this process, as nothing tells here that another's file stands under one.
     fn publish_all(&self, files: &[(PathBuf, Vec<u8>)]) -> Result<()>;
     /// P2: all names in a folder, read afresh; none where the folder is absent. Hidden names
     /// are left out.
@@ -184,21 +185,22 @@ impl Fs for RealFs {
             });
         }
         let mut temporaries = Vec::with_capacity(files.len());
-        let written = files.iter().try_for_each(|(path, bytes)| {
-            temporaries.push(self.write_temporary(path, bytes, false)?.0);
-            Ok(())
-        });
-        let published = written
+        let published = files
+            .iter()
+            .try_for_each(|(path, bytes)| {
+                temporaries.push(self.write_temporary(path, bytes, false)?.0);
+                Ok(())
+            })
             .and_then(|()| sync_file_system(&files[0].0))
-            .and_then(|()| link_all(files, &temporaries));
-        for temporary in &temporaries {
-            let _gone = fs::remove_file(temporary);
+            .and_then(|()| rename_all(files, &temporaries))
+            .and_then(|()| sync_file_system(&files[0].0));
+        if published.is_err() {
+            let ours = files.iter().take(temporaries.len()).map(|(path, _)| path);
+            for path in ours.chain(&temporaries) {
+                let _gone = fs::remove_file(path);
+            }
         }
-        published?;
-        let mut folders: Vec<&Path> = files.iter().map(|(path, _)| parent(path)).collect();
-        folders.sort_unstable();
-        folders.dedup();
-        folders.into_iter().try_for_each(sync_folder)
+        published
     }
 
     fn look(&self, folder: &Path) -> Result<Vec<String>> {
@@ -272,18 +274,13 @@ fn taken(path: &Path) -> Error {
     Error::new(ErrorKind::Exists, format!("`{}` is already there", path.display())).at(path)
 }
 
-fn link_all(files: &[(PathBuf, Vec<u8>)], temporaries: &[PathBuf]) -> Result<()> {
-    // A retransmitted request can be answered with an error although it was done.
-    let is_linked =
-        |temporary: &Path| fs::symlink_metadata(temporary).is_ok_and(|m| m.nlink() == 2);
+/// The names are new and random, so a rename replaces nothing; it is half of a link's work.
+fn rename_all(files: &[(PathBuf, Vec<u8>)], temporaries: &[PathBuf]) -> Result<()> {
     files.iter().zip(temporaries).try_for_each(|((path, _), temporary)| {
-        match fs::hard_link(temporary, path) {
+        match fs::rename(temporary, path) {
             Ok(()) => Ok(()),
-            Err(_) if is_linked(temporary) => Ok(()),
-            // The names are new and random: where links are refused a rename replaces nothing.
-            Err(e) if no_hard_links(&e) => {
-                fs::rename(temporary, path).map_err(|e| Error::io("publish", path, &e))
-            }
+            // A retransmitted request can be answered with an error although it was done.
+            Err(_) if fs::symlink_metadata(path).is_ok() && !temporary.exists() => Ok(()),
             Err(e) => Err(Error::io("publish", path, &e)),
         }
     })

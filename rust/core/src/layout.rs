@@ -30,8 +30,13 @@ impl ChunkId {
         std::iter::once('b').chain((0..14).map(digit)).collect()
     }
 
+    /// What its folders are named after.
+    pub fn prefix(self) -> u8 {
+        (self.0 >> 120) as u8
+    }
+
     fn folder(self) -> String {
-        format!("{:02x}", self.0 >> 120)
+        format!("{:02x}", self.prefix())
     }
 }
 

@@ -391,6 +391,10 @@ impl Store {
         ])
     }
 
+    fn names(&self, py: Python<'_>, ids: &IdSet) -> BTreeMap<u32, String> {
+        py.detach(|| self.registry.names(&ids.0).into_iter().collect())
+    }
+
     fn set_names(
         &self,
         py: Python<'_>,

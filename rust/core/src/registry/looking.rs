@@ -65,7 +65,7 @@ pub(super) struct Looks {
     damage: BTreeSet<(PathBuf, u64, u64)>,
 }
 
-/// When this process saw the run files of a task grow last, and when it looked last.
+/// When this process saw the run files of a claimed task grow last, and when it looked last.
 #[derive(Clone, Copy, Debug)]
 struct Sign {
     grown: f64,
@@ -157,20 +157,22 @@ impl Registry {
         interrupted: Interrupted<'_>,
     ) -> Result<Synced> {
         let mut reading = Reading::new(self, inner, is_last_look);
-        let mut looked: HashSet<u32> = HashSet::new();
-        let mut folders: BTreeMap<_, Vec<u32>> = BTreeMap::new();
+        let mut folders: BTreeMap<u8, Vec<u32>> = BTreeMap::new();
         for chunk in chunks {
-            let id = inner.tables.chunks[*chunk as usize].chunk();
-            folders.entry(self.layout.runs_of(id)).or_default().push(*chunk);
+            let prefix = inner.tables.chunks[*chunk as usize].chunk().prefix();
+            folders.entry(prefix).or_default().push(*chunk);
         }
-        for (folder, chunks) in folders {
+        let mut looked: HashSet<u32> = HashSet::new();
+        for chunks in folders.values_mut() {
             if interrupted() {
                 return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
             }
-            match self.fs.look(&folder) {
+            let any = inner.tables.chunks[chunks[0] as usize].chunk();
+            match self.fs.look(&self.layout.runs_of(any)) {
                 Ok(names) => {
-                    reading.read_folder(&inner.tables, &names, &chunks)?;
-                    looked.extend(chunks);
+                    chunks.sort_unstable();
+                    reading.read_folder(&inner.tables, &names, chunks)?;
+                    looked.extend(chunks.iter());
                 }
                 // A failed look says nothing about the jobs.
                 Err(error) if error.is_failed_look() => {}
@@ -194,7 +196,7 @@ impl Registry {
         // Only what was taken in counts as seen.
         let now = self.clock.monotonic();
         let Inner { tables, looks, .. } = inner;
-        for chunk in chunks.iter().filter(|chunk| looked.contains(chunk)) {
+        for chunk in looked.iter().filter(|chunk| has_claim(tables, **chunk)) {
             let sign = looks.signs.entry(*chunk).or_insert(Sign { grown: now, looked: now });
             sign.looked = now;
             if grown.contains(chunk) {
@@ -540,18 +542,15 @@ impl<'a> Reading<'a> {
         }
     }
 
+    /// `chunks` ascend; other files of the folder are not theirs.
     fn read_folder(&mut self, tables: &Tables, names: &[String], chunks: &[u32]) -> Result<()> {
-        let wanted: HashMap<([u8; 16], u32), u32> = chunks
-            .iter()
-            .map(|index| (&tables.chunks[*index as usize], *index))
-            .map(|(chunk, index)| ((chunk.id, chunk.task), index))
-            .collect();
         let mut found: Vec<(u32, u32, u32)> = names
             .iter()
             .filter_map(|name| Layout::parse_run(name))
             .filter_map(|(run, segment)| {
-                let index = wanted.get(&(run.chunk.0.to_be_bytes(), run.task))?;
-                Some((*index, run.run, segment))
+                let index = tables.chunk_index(run.chunk, run.task)?;
+                chunks.binary_search(&index).ok()?;
+                Some((index, run.run, segment))
             })
             .collect();
         found.sort_unstable();

@@ -8,7 +8,7 @@ use crate::fs::{Published, hex};
 use crate::ids::{IdSet, JobId};
 use crate::journal::Record;
 use crate::layout::ChunkId;
-use crate::tables::Tables;
+use crate::tables::{Tables, row};
 
 use super::looking::Looks;
 use super::writing::Durability;
@@ -22,6 +22,15 @@ impl Registry {
 
     pub fn export(&self, put: BTreeMap<String, String>, remove: Vec<String>) -> Result<()> {
         self.write_one(Record::Exports { put: put.into_iter().collect(), remove })
+    }
+
+    /// The names of those of these jobs that have one, ascending.
+    pub fn names(&self, ids: &IdSet) -> Vec<(JobId, String)> {
+        self.read(|tables| {
+            let named = tables.jobs.name.ids_where(|text| text != 0).intersection(ids);
+            let name = |job: JobId| tables.texts.get(tables.jobs.name.get(row(job)));
+            named.iter().filter_map(|job| Some((job, name(job)?.to_owned()))).collect()
+        })
     }
 
     pub fn set_names(&self, ids: Vec<JobId>, names: Vec<Option<String>>) -> Result<()> {
