@@ -52,11 +52,24 @@ class Ledger(bw.ClusterFunctions):
         return {chunk: (f"L{chunk}",) for chunk in chunks if chunk in known}
 
     def run(self, reg: bw.Registry) -> None:
-        """Run what was accepted, in this process."""
+        """Run what was accepted; what a dead owner began and still runs is waited for."""
         for chunk in self.chunks():
-            if chunk not in self.ended:
-                bw.do_job_collection(reg.file_dir / "jobs" / chunk[:2] / f"{chunk}.bwc")
-                self.ended.add(chunk)
+            if chunk in self.ended:
+                continue
+            collection = reg.file_dir / "jobs" / chunk[:2] / f"{chunk}.bwc"
+            while is_running(collection):
+                time.sleep(0.01)
+            bw.do_job_collection(collection)
+            self.ended.add(chunk)
+
+
+def is_running(collection: Path) -> bool:
+    """Whether any process has the collection among its words."""
+    for words in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if os.fsencode(collection) in words.read_bytes():
+                return True
+    return False
 
 
 def note(path: Path, *words: object) -> None:
