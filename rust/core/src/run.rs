@@ -86,6 +86,9 @@ pub struct Claim {
     pub token: String,
     pub host: String,
     pub boot_id: String,
+    /// The pid namespace: from outside a container its pids say nothing.
+    #[serde(default)]
+    pub namespace: String,
     pub pid: u32,
     /// Field 22 of `/proc/PID/stat`: tells a process from a later one with the same pid.
     pub start_ticks: u64,

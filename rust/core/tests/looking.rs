@@ -14,6 +14,7 @@ use batchwright_core::error::ErrorKind;
 use batchwright_core::frame::{self, Content, FileId, FrameWriter};
 use batchwright_core::ids::IdSet;
 use batchwright_core::layout::{ChunkId, RunId};
+use batchwright_core::process;
 use batchwright_core::registry::{Listed, Registry};
 use batchwright_core::run::{self, Cause};
 use batchwright_core::tables::Stage;
@@ -221,6 +222,26 @@ fn silence_alone_and_absence_alone_decide_nothing() {
         world.registry.observe("another", Some(&[]));
     }
     assert_eq!(world.stages(), [Started, Submitted, Submitted]);
+}
+
+#[test]
+fn a_dead_pid_counts_only_on_this_machine_and_outside_containers() {
+    let here = process::Identity::of_this_process();
+    let dead = run::Claim {
+        host: here.host,
+        boot_id: here.boot_id,
+        namespace: here.namespace,
+        pid: u32::MAX,
+        ..run::Claim::default()
+    };
+    let in_a_container = run::Claim { namespace: "pid:[1]".to_owned(), ..dead.clone() };
+    let elsewhere = run::Claim { boot_id: "another".to_owned(), ..dead.clone() };
+    for (claim, is_lost) in [(dead, true), (in_a_container, false), (elsewhere, false)] {
+        let world = World::new();
+        world.pen(0).claim_by(claim).started(1).show(&world.fs);
+        world.vanish(3, 1.0);
+        assert_eq!(world.expire().is_empty(), !is_lost);
+    }
 }
 
 #[test]

@@ -469,10 +469,11 @@ fn has_claim(tables: &Tables, chunk: u32) -> bool {
     files.iter().any(|number| !tables.files[*number as usize - 1].void)
 }
 
-/// Whether the claim's process ran on this machine and is gone.
+/// Whether the claim's process ran on this machine, in our pid namespace, and is gone.
 fn died_here(claim: &Claim) -> bool {
     let here = Identity::of_this_process();
     here.boot_id == claim.boot_id
+        && here.namespace == claim.namespace
         && here.host == claim.host
         && !process::is_alive(claim.pid, claim.start_ticks)
 }

@@ -111,12 +111,15 @@ impl Pen {
     }
 
     pub(crate) fn claim(self) -> Self {
-        self.write(&run::Record::Claim(run::Claim {
+        self.claim_by(run::Claim {
             host: "node1".to_owned(),
             boot_id: "another".to_owned(),
-            at: BEGIN,
             ..run::Claim::default()
-        }))
+        })
+    }
+
+    pub(crate) fn claim_by(self, process: run::Claim) -> Self {
+        self.write(&run::Record::Claim(run::Claim { at: BEGIN, ..process }))
     }
 
     pub(crate) fn started(self, job: JobId) -> Self {

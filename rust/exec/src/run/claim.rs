@@ -63,6 +63,7 @@ pub(crate) fn describe_this_process(clock: &dyn Clock) -> Claim {
         token: token(),
         host: identity.host,
         boot_id: identity.boot_id,
+        namespace: identity.namespace,
         pid: identity.pid,
         start_ticks: identity.start_ticks,
         at: clock.now(),
