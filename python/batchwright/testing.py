@@ -6,15 +6,24 @@ Subclass `Conformance` and give it the backend:
         @pytest.fixture
         def backend(self):
             return Mine(scheduler_latency=1, fs_latency=0)
+
+A case that cannot apply is named in `not_applicable`, with the reason. To have requeued jobs
+tested, override `requeue`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import re
+import signal
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
@@ -34,6 +43,23 @@ class Conformance:
     """Seconds within which a short job ends."""
     resources: ClassVar[dict[str, object]] = {}
     """Of all jobs."""
+    not_applicable: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Names of cases that are skipped, and why."""
+
+    @classmethod
+    def system(cls) -> str:
+        """Say what stands behind the backend, and its version, for reports."""
+        return ""
+
+    def requeue(self, registry: Registry, batch_id: str) -> None:
+        """Have the system run a job again under its old name, as after the loss of a node."""
+        pytest.skip("not applicable: the system requeues nothing")
+
+    @pytest.fixture(autouse=True)
+    def _applies(self, request: pytest.FixtureRequest) -> None:
+        reason = self.not_applicable.get(request.function.__name__)
+        if reason is not None:
+            pytest.skip(f"not applicable: {reason}")
 
     @pytest.fixture
     def backend(self) -> ClusterFunctions:
@@ -48,16 +74,8 @@ class Conformance:
     @pytest.fixture
     def registry(self, folder: Path, backend: ClusterFunctions) -> Iterator[Registry]:
         """Give an empty registry; what it still runs is killed."""
-        reg = make_registry(
-            folder / "registry", work_dir=folder, conf_file=None, seed=1, make_default=False
-        )
-        reg.cluster_functions = backend
-        reg.default_resources = self.resources
-        reg.sleep = 0.5
-        yield reg
-        with contextlib.suppress(BatchwrightError):
-            if reg.writeable:
-                reg.kill_jobs()
+        with self._made(folder, backend) as reg:
+            yield reg
 
     # -- jobs
 
@@ -112,6 +130,43 @@ class Conformance:
         assert registry.wait_for_jobs(timeout=self.patience)
         assert not (folder / "planted").exists()
 
+    def test_no_name_of_a_folder_does_harm(
+        self, folder: Path, backend: ClusterFunctions, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Names of folders are never commands; what a system cannot take is refused."""
+        inside = folder / "a'; touch planted; echo foo"
+        inside.mkdir()
+        monkeypatch.chdir(folder)
+        with self._made(inside, backend) as registry:
+            registry.batch_map(_where, [1])
+            try:
+                registry.submit_jobs()
+            except SubmitError as error:
+                assert registry.find_not_submitted() == {1}
+                pytest.skip(f"not applicable: {error}".replace(str(registry.file_dir), "FOLDER"))
+            assert registry.wait_for_jobs(timeout=self.patience)
+            assert registry.load_result(1)[0] == str(inside)
+        assert not list(folder.rglob("planted"))
+        assert not Path("planted").exists()
+
+    # -- limits
+
+    def test_a_time_limit_ends_one_job(self, registry: Registry) -> None:
+        """`timeout` costs the job that overran it, and no other."""
+        registry.batch_map(_sleep_long_if_two, [1, 2, 3])
+        registry.submit_jobs(n_chunks=1, resources={"timeout": 2})
+        assert not registry.wait_for_jobs(timeout=self.patience)
+        assert registry.find_errors(cause="timeout") == {2}
+        assert registry.find_done() == {1, 3}
+
+    def test_no_more_run_at_once_than_asked_for(self, registry: Registry) -> None:
+        """`max_concurrent_jobs` holds for the tasks of arrays, too."""
+        registry.batch_map(_span, range(3))
+        registry.submit_jobs(resources={"max_concurrent_jobs": 1})
+        assert registry.wait_for_jobs(timeout=self.patience)
+        spans = sorted(registry.reduce_results_list())
+        assert all(earlier[1] <= later[0] for earlier, later in itertools.pairwise(spans))
+
     # -- the system
 
     def test_jobs_are_listed_until_they_end(
@@ -152,6 +207,31 @@ class Conformance:
         assert registry.find_not_submitted() == {2}
         assert registry.find_done() == {1}
 
+    def test_a_job_cancelled_behind_our_back(
+        self, registry: Registry, backend: ClusterFunctions
+    ) -> None:
+        """What others stop is told, costs no other job, and can be submitted again."""
+        registry.batch_map(_sleep_long_if_two, [1, 2])
+        registry.submit_jobs(chunk_size=1)
+        self._until(lambda: registry.find_done() == {1} and registry.find_running() == {2})
+        backend.kill(registry, [registry.get_job_table([2])["batch_id"][0].as_py()])
+        assert not registry.wait_for_jobs(timeout=self.patience)
+        assert registry.find_done() == {1}
+        assert registry.find_expired() | registry.find_errors() == {2}
+        cause = registry.get_job_table([2])["cause"][0].as_py()
+        assert cause in ("stopped", "killed"), cause
+        assert registry.reset_jobs([2]) == {2}
+
+    def test_a_requeued_job_goes_on(self, registry: Registry, folder: Path) -> None:
+        """What the first run finished counts; the second runs the rest."""
+        registry.batch_map(_append_and_wait_at_first, [1, 2], more_args={"folder": str(folder)})
+        registry.submit_jobs(n_chunks=1, resources={"requeue": True})
+        self._until(lambda: registry.find_done() == {1} and registry.find_running() == {2})
+        self.requeue(registry, registry.get_job_table([2])["batch_id"][0].as_py())
+        assert registry.wait_for_jobs(timeout=self.patience)
+        assert registry.reduce_results_list() == [1, 2]
+        assert (folder / "ran").read_text().split() == ["1", "2", "2"]
+
     def test_another_process_goes_on(self, registry: Registry) -> None:
         """The registry closed and loaded again finds its jobs."""
         registry.batch_map(time.sleep, [3])
@@ -162,6 +242,25 @@ class Conformance:
             again.cluster_functions = registry.cluster_functions
             again.sleep = 0.5
             assert again.wait_for_jobs(timeout=self.patience)
+
+    def test_the_owner_is_killed(self, registry: Registry, folder: Path) -> None:
+        """Whoever loads the registry next finds the jobs and goes on."""
+        path = registry.file_dir
+        registry.store.close()
+        owner = f"""
+import os, signal
+import batchwright as bw
+from batchwright import testing
+reg = bw.load_registry({str(path)!r}, conf_file=None, writeable=True)
+testing.submit_slow_appends(reg, {str(folder / "ran")!r})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+        ended = subprocess.run([sys.executable, "-c", owner], check=False)
+        assert ended.returncode == -signal.SIGKILL
+        with self._again(registry) as again:
+            assert again.wait_for_jobs(timeout=self.patience)
+            assert again.find_done() == {1, 2, 3}
+        assert sorted((folder / "ran").read_text().split()) == ["1", "2", "3"]
 
     # -- doubt
 
@@ -197,6 +296,32 @@ class Conformance:
         registry.kill_jobs([2])
         assert registry.find_not_submitted() == {2}
 
+    def test_chunks_of_several_jobs_in_an_array(
+        self, registry: Registry, backend: ClusterFunctions
+    ) -> None:
+        """Each task runs the jobs of its chunk, and only those."""
+        registry.batch_map(_square, range(7))
+        registry.submit_jobs(n_chunks=3)
+        assert registry.wait_for_jobs(timeout=self.patience)
+        assert registry.reduce_results_list() == [x * x for x in range(7)]
+        batches = set(registry.get_job_table()["batch_id"].to_pylist())
+        assert len(batches) == 3
+        if backend.array_size(registry) > 1:
+            assert len(_heads(batches)) == 1
+
+    def test_arrays_end_at_the_sites_limit(
+        self, registry: Registry, backend: ClusterFunctions, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """More chunks than an array may have are several arrays."""
+        if backend.array_size(registry) == 1:
+            pytest.skip("not applicable: there are no arrays")
+        monkeypatch.setattr(type(backend), "array_size", lambda *_: 2)
+        registry.batch_map(_square, range(5))
+        registry.submit_jobs()
+        assert registry.wait_for_jobs(timeout=self.patience)
+        assert registry.reduce_results_list() == [0, 1, 4, 9, 16]
+        assert len(_heads(registry.get_job_table()["batch_id"].to_pylist())) == 3
+
     def test_chunks_as_arrays(self, registry: Registry, backend: ClusterFunctions) -> None:
         """With `chunks_as_arrayjobs` each job is a task."""
         registry.batch_map(_square, range(5))
@@ -211,6 +336,21 @@ class Conformance:
         assert len(set(registry.get_job_table()["batch_id"].to_pylist())) == 5
 
     # -- helpers
+
+    @contextlib.contextmanager
+    def _made(self, folder: Path, backend: ClusterFunctions) -> Generator[Registry]:
+        reg = make_registry(
+            folder / "registry", work_dir=folder, conf_file=None, seed=1, make_default=False
+        )
+        reg.cluster_functions = backend
+        reg.default_resources = self.resources
+        reg.sleep = 0.5
+        try:
+            yield reg
+        finally:
+            with contextlib.suppress(BatchwrightError):
+                if reg.writeable:
+                    reg.kill_jobs()
 
     @contextlib.contextmanager
     def _again(self, registry: Registry) -> Generator[Registry]:
@@ -236,6 +376,17 @@ class Conformance:
             if path.stat().st_size == before:
                 return True
         return False
+
+
+def submit_slow_appends(reg: Registry, path: str) -> None:
+    """Submit three jobs that take a while and add a line each; for owners that get killed."""
+    reg.batch_map(_append_slowly, [path] * 3)
+    reg.submit_jobs(chunk_size=1)
+
+
+def _heads(batch_ids: Iterable[str]) -> set[str]:
+    """Give the numbers of arrays that tasks are of."""
+    return {re.split(r"[._\[]", batch)[0] for batch in batch_ids}
 
 
 def _square(x: int) -> int:
@@ -277,4 +428,24 @@ def _sleep_once(x: int, seconds: float) -> int:
 
 def _sleep_long_if_two(x: int) -> int:
     time.sleep(300 if x == 2 else 0.01)
+    return x
+
+
+def _span(x: int) -> tuple[float, float]:
+    began = time.time()
+    time.sleep(1)
+    return began, time.time()
+
+
+def _append_slowly(path: str, job: Any) -> None:
+    time.sleep(2)
+    _append(path, job)
+
+
+def _append_and_wait_at_first(x: int, folder: str) -> int:
+    ran = Path(folder) / "ran"
+    again = x == 2 and "2" in ran.read_text()
+    with ran.open("a") as file:
+        file.write(f"{x}\n")
+    time.sleep(300 if x == 2 and not again else 0.01)
     return x

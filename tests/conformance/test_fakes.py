@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,15 @@ FAKES = Path(__file__).parents[1] / "schedulers" / "fakes"
 
 class Faked(Conformance):
     dialect = ""
+    after = ""
     patience = 60
+
+    @classmethod
+    def system(cls) -> str:
+        return f"fake of {cls.after}"
+
+    def requeue(self, registry: bw.Registry, batch_id: str) -> None:
+        subprocess.run([sys.executable, FAKES / "fake.py", "requeue", batch_id], check=True)
 
     @pytest.fixture(autouse=True)
     def _fake(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,15 +83,19 @@ class Faked(Conformance):
 
 class TestTORQUE(Faked):
     dialect = "torque"
+    after = "TORQUE 6.1.3"
 
 
 class TestOpenPBS(Faked):
     dialect = "pbspro"
+    after = "OpenPBS 23.06"
 
 
 class TestLSF(Faked):
     dialect = "lsf"
+    after = "LSF 10.1, by its documents"
 
 
 class TestOpenLava(Faked):
     dialect = "openlava"
+    after = "OpenLava 2.2"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -23,6 +24,15 @@ pytestmark = [
 
 
 class TestSlurm(Conformance):
+    @classmethod
+    def system(cls) -> str:
+        told = subprocess.run(["sinfo", "--version"], capture_output=True, text=True, check=False)
+        return f"real Slurm {told.stdout.split()[-1]}"
+
+    def requeue(self, registry: bw.Registry, batch_id: str) -> None:
+        done = bw.run_command(["scontrol", "requeue", batch_id])
+        assert done.exit_code == 0, done
+
     @pytest.fixture
     def backend(self) -> bw.ClusterFunctions:
         return bw.Slurm(scheduler_latency=1, fs_latency=2)

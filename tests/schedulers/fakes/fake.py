@@ -2,7 +2,8 @@
 
 The commands beside this file call it. What it keeps lies in `$FAKE_DIR`: a file a task, and a lock
 a slot. `$FAKE_SLOTS` tasks run at once (4). `$FAKE_MISBEHAVE` is `down` (no server), `full` (a
-limit on jobs), `hang`, or `garble`. Texts and exit codes were recorded from the real programs.
+limit on jobs), `hang`, or `garble`. `fake.py requeue ID` loses a node under a job. Texts and exit
+codes were recorded from the real programs.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 FOLDER = Path(os.environ.get("FAKE_DIR", "/nonexistent"))
@@ -56,7 +59,9 @@ def tasks(*, number: int | None = None) -> list[dict]:
     return [job for job in found if number in (None, job["number"])]
 
 
-def submit(script: str, name: str, log: str, count: int, variables: dict[str, str]) -> int:
+def submit(
+    script: str, name: str, log: str, count: int, variables: dict[str, str], most: str | None
+) -> int:
     number = new_number()
     (FOLDER / f"{number}.script").write_text(script)
     (FOLDER / f"{number}.script").chmod(0o755)
@@ -71,6 +76,7 @@ def submit(script: str, name: str, log: str, count: int, variables: dict[str, st
             "code": None,
             "pid": None,
             "variables": values,
+            "most": int(most or "0"),
         }
         path_of(number, task).write_text(json.dumps(job))
     for task in range(1, count + 1) if count else [0]:
@@ -87,15 +93,24 @@ def submit(script: str, name: str, log: str, count: int, variables: dict[str, st
 def run(number: int, task: int) -> None:
     """Wait for a slot, then run the task; what is deleted meanwhile is not begun."""
     path = path_of(number, task)
+    most = read(path)["most"]
+    throttle = any_of([f"{number}.at-once{n}" for n in range(most)]) if most else nullcontext()
+    with throttle, any_of([f"slot{slot}" for slot in range(SLOTS)]):
+        if read(path)["state"] == "waiting":
+            run_now(path)
+
+
+@contextmanager
+def any_of(names: list[str]) -> Iterator[None]:
+    """Hold one of some locks."""
     while True:
-        for slot in range(SLOTS):
-            with (FOLDER / f"slot{slot}").open("w") as lock:
+        for name in names:
+            with (FOLDER / name).open("w") as lock:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     continue
-                if read(path)["state"] == "waiting":
-                    run_now(path)
+                yield
                 return
         time.sleep(0.05)
 
@@ -115,7 +130,16 @@ def run_now(path: Path) -> None:
         )
         change(path, state="running", pid=process.pid)
         code = process.wait()
+    if read(path)["state"] == "requeued":
+        change(path, state="waiting", pid=None)
+        return run_now(path)
     change(path, state="ended", code=code if code >= 0 else 128 - code)
+
+
+def requeue(job: dict) -> None:
+    """Lose the node: what ran is gone without a word, and is run again under its name."""
+    change(path_of(job["number"], job["task"]), state="requeued")
+    os.killpg(job["pid"], signal.SIGKILL)
 
 
 def kill(job: dict) -> None:
@@ -188,7 +212,8 @@ def qsub(dialect: str, words: list[str]) -> int:
     if directive(script, "PBS", wrong):
         return fail(f"qsub: illegal {wrong} value", 2)
     array = directive(script, "PBS", right)
-    count = int(re.match(r"1-(\d+)", array)[1]) if array else 0
+    found = re.fullmatch(r"1-(\d+)(?:%(\d+))?", array)
+    count = int(found[1]) if found else 0
     if dialect == "pbspro" and count == 1:
         return fail("qsub: illegal -J value", 2)
     log, variables = option(words, "-o"), {"PBS_JOBID": "{number}.host"}
@@ -196,7 +221,8 @@ def qsub(dialect: str, words: list[str]) -> int:
         variables = {"PBS_JOBID": "{number}[{task}].host"}
         variables["PBS_ARRAYID" if dialect == "torque" else "PBS_ARRAY_INDEX"] = "{task}"
         log = log.replace("^array_index^", "{task}") if "^" in log else f"{log}-{{task}}"
-    number = submit(script, option(words, "-N", "STDIN"), log, count, variables)
+    most = found[2] if found else None
+    number = submit(script, option(words, "-N", "STDIN"), log, count, variables, most)
     print(f"{number}[].host" if count else f"{number}.host")
     return 0
 
@@ -304,11 +330,12 @@ def bsub(dialect: str, words: list[str]) -> int:
     if directive(script, "BSUB", "-q") == "nosuch":
         return fail("nosuch: No such queue. Job not submitted.", 255)
     name = option(words, "-J", "unnamed")
-    found = re.fullmatch(r"(.*)\[1-(\d+)\](?:%\d+)?", name)
+    found = re.fullmatch(r"(.*)\[1-(\d+)\](?:%(\d+))?", name)
     count = int(found[2]) if found else 0
     log = option(words, "-o").replace("%I", "{task}")
     variables = {"LSB_JOBID": "{number}", "LSB_JOBINDEX": "{task}"}
-    number = submit(script, found[1] if found else name, log, count, variables)
+    most = found[3] if found else None
+    number = submit(script, found[1] if found else name, log, count, variables, most)
     print(f"Job <{number}> is submitted to default queue <normal>.")
     return 0
 
@@ -381,6 +408,10 @@ def main(dialect: str, command: str, words: list[str]) -> int:
     FOLDER.mkdir(parents=True, exist_ok=True)
     if dialect == "run":
         run(int(command), int(words[0]))
+        return 0
+    if dialect == "requeue":
+        for job in chosen(command):
+            requeue(job)
         return 0
     if HOW == "hang":
         time.sleep(3600)
