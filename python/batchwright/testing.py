@@ -315,7 +315,7 @@ os.kill(os.getpid(), signal.SIGKILL)
         """More chunks than an array may have are several arrays."""
         if backend.array_size(registry) == 1:
             pytest.skip("not applicable: there are no arrays")
-        monkeypatch.setattr(type(backend), "array_size", lambda *_: 2)
+        monkeypatch.setattr(type(backend), "array_size", _two)
         registry.batch_map(_square, range(5))
         registry.submit_jobs()
         assert registry.wait_for_jobs(timeout=self.patience)
@@ -387,6 +387,10 @@ def submit_slow_appends(reg: Registry, path: str) -> None:
 def _heads(batch_ids: Iterable[str]) -> set[str]:
     """Give the numbers of arrays that tasks are of."""
     return {re.split(r"[._\[]", batch)[0] for batch in batch_ids}
+
+
+def _two(*_: object) -> int:
+    return 2
 
 
 def _square(x: int) -> int:
