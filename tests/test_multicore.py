@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import batchwright as bw
+from batchwright.executor import executor
 
 
 def test_results_come_back(registry: bw.Registry) -> None:
@@ -104,3 +107,14 @@ def test_siblings_of_a_killed_job_expire(registry: bw.Registry) -> None:
     assert registry.find_not_submitted() == {3}
     assert registry.find_expired(cause="killed") == {1, 2}
     assert registry.find_done() | registry.find_on_system() == set()
+
+
+def test_what_a_killed_host_left_is_run(registry: bw.Registry) -> None:
+    registry.cluster_functions = bw.Multicore(1)
+    registry.batch_map(lambda x: time.sleep(0.2), range(4))
+    registry.submit_jobs()
+    command = [executor(), "host", "status", "--registry", registry.file_dir]
+    status = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    assert status["queued"] > 0
+    os.kill(status["pid"], signal.SIGKILL)
+    assert registry.wait_for_jobs(timeout=30)

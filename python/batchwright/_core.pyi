@@ -412,6 +412,9 @@ def host_request(
 def host_listing(path: str) -> list[str]:
     """JSON of each chunk of a registry on this host, as `batchwright-exec host list` prints."""
 
+def host_serves(path: str) -> bool:
+    """Whether a process serves a registry's queue on this host."""
+
 def host_name() -> str: ...
 
 # -- packing; numbers from 1

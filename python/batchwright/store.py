@@ -155,6 +155,11 @@ def listed_on_host(path: Path) -> list[dict[str, Any]]:
     return [json.loads(entry) for entry in _core.host_listing(str(path))]
 
 
+def serves_host(path: Path) -> bool:
+    """Whether a process serves the registry's queue on this host."""
+    return _core.host_serves(str(path))
+
+
 def host_name() -> str:
     """Give the name by which this host's queue goes."""
     return _core.host_name()

@@ -70,12 +70,17 @@ class Multicore(ClusterFunctions):
             start_host(reg.file_dir)
 
     def list_jobs(self, reg: Registry) -> Mapping[str, BatchState]:
-        """List what this machine queues or runs for the registry."""
-        return {
+        """List what this machine queues or runs; see to it that somebody serves the queue."""
+        listing = {
             batch_id(entry["chunk"]): BatchState(entry["state"], entry.get("reason") or "")
             for entry in store.listed_on_host(reg.file_dir)
             if entry["state"] in ("queued", "running")
         }
+        waits = any(state.state == "queued" for state in listing.values())
+        if waits and reg.writeable and not store.serves_host(reg.file_dir):
+            # Killed, or gone with the machine: nobody else would run what it left.
+            start_host(reg.file_dir)
+        return listing
 
     def find_submitted(self, reg: Registry, chunks: Sequence[str]) -> Mapping[str, Sequence[str]]:
         """Find chunks in the queue, ended ones too."""

@@ -120,6 +120,7 @@ class SSH(ClusterFunctions):
         self.hooks = check_hooks(hooks)
         self._hosts: dict[str, _Host] = {}
         self._started: dict[str, float] = {}
+        self._seen_to: dict[str, float] = {}
 
     @classmethod
     def from_plain(cls, workers: Sequence[Any] = (), **arguments: Any) -> Self:
@@ -167,6 +168,8 @@ class SSH(ClusterFunctions):
                 if entry["state"] in ("queued", "running"):
                     named = batch_id(worker.nodename, entry["chunk"])
                     listing[named] = BatchState(entry["state"])
+            if reg.writeable and any(entry["state"] == "queued" for entry in entries):
+                self._see_to(worker.nodename, reg)
         if len(silent) == len(self.workers):
             raise SchedulerError(f"no worker answers by ssh: {', '.join(sorted(silent))}")
         for _, _, batch in reg.store.core.open_chunks():
@@ -198,6 +201,17 @@ class SSH(ClusterFunctions):
         if len(answers) < len(self.workers) and len(found) < len(chunks):
             raise SchedulerError("not all workers answer by ssh")
         return found
+
+    def _see_to(self, nodename: str, reg: Registry) -> None:
+        """Start a host process again if it was killed: nobody else would run what it left."""
+        now = time.monotonic()
+        if now - self._seen_to.get(nodename, float("-inf")) < _FRESH:
+            return
+        self._seen_to[nodename] = now
+        try:
+            _ask(nodename, "start", reg.file_dir)
+        except (SchedulerError, OSError) as error:
+            _log.warning("worker `%s`: %s", nodename, error)
 
     def _known(self, reg: Registry) -> list[_Host]:
         """Give the hosts that answer, asked anew after a while."""

@@ -51,3 +51,14 @@ pub(crate) fn host_listing(py: Python<'_>, path: &str) -> PyResult<Vec<String>> 
         Ok::<_, Error>(json.collect())
     })
 }
+
+/// Whether a process serves a registry's queue on this host.
+#[pyfunction]
+pub(crate) fn host_serves(py: Python<'_>, path: &str) -> PyResult<bool> {
+    enter(py, |_| {
+        let layout = Layout::new(Path::new(path));
+        let fs = RealFs::new(Access::Private);
+        let newest = host::newest(&fs, &layout, &process::host_name())?;
+        Ok::<_, Error>(newest.is_some_and(|newest| newest.alive))
+    })
+}

@@ -23,7 +23,7 @@ mod _core {
     #[pymodule_export]
     use super::experiments::{Block, key_of};
     #[pymodule_export]
-    use super::host::{host_listing, host_name, host_request};
+    use super::host::{host_listing, host_name, host_request, host_serves};
     #[pymodule_export]
     use super::ids::IdSet;
     #[pymodule_export]
