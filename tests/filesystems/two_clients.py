@@ -177,13 +177,14 @@ def server_down(it: Scenario) -> dict[str, Any]:
 
 def disk_full(it: Scenario) -> dict[str, Any]:
     """No space for a while: what runs waits, what cannot even begin is retried."""
-    owner = it.owner("define", "submit", "wait", "retry", "wait")
+    owner = it.owner("define", "submit", "wait", "sleep", "retry", "wait")
     it.wait_for_runs(3)
     filler = Path("/srv/export/filler")
     subprocess.run(["dd", "if=/dev/zero", f"of={filler}", "bs=1M"], check=False, stderr=-3)
     until = time.monotonic() + 8
     it.cluster.until(lambda: time.monotonic() > until, "some seconds")
     filler.unlink()
+    (it.cluster.spool / "wake").touch()
     assert it.wait_for(owner) == 0
     return it.check()
 
