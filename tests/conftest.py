@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,3 +27,16 @@ def registry(tmp_path: Path) -> Iterator[bw.Registry]:
     yield reg
     if reg.writeable:
         reg.kill_jobs()
+
+
+@pytest.fixture(autouse=True)
+def _undisturbed(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Tests that stop parts of Slurm run while no other test of any process uses it."""
+    configuration = os.environ.get("SLURM_CONF")
+    if configuration is None or request.node.get_closest_marker("slurm") is None:
+        yield
+        return
+    alone = request.node.get_closest_marker("disruptive") is not None
+    with Path(configuration).with_name("tests.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield

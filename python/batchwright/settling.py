@@ -70,7 +70,12 @@ def settle(reg: Registry, *, at_once: bool = False) -> bool:
 def _forget_settled(reg: Registry, doubts: dict[str, float]) -> list[str]:
     unnamed = {chunk for chunk, _, batch in reg.store.core.open_chunks() if not batch}
     for chunk in [chunk for chunk in doubts if chunk not in unnamed]:
-        del doubts[chunk]
+        # It may have run and ended before anybody asked for its name.
+        said = reg.store.core.claimed_by(chunk)
+        ids = _names(reg, chunk, said) if said is not None else ()
+        if ids:
+            _record(reg, chunk, ids)
+        doubts.pop(chunk, None)
     return list(doubts)
 
 

@@ -51,7 +51,7 @@ def misbehaving(
     def misbehave(how: str) -> str:
         monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
         monkeypatch.setenv("WRAPPED_HOW", how)
-        monkeypatch.setenv("WRAPPED_ONCE", str(tmp_path / "once"))
+        monkeypatch.setenv("WRAPPED_CALLS", str(tmp_path / "calls"))
         return name
 
     return misbehave

@@ -1,0 +1,50 @@
+"""A real Slurm that is asked much, and parts of which fail; `tests/clusters/slurm-up` starts it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import batchwright as bw
+
+COMMANDS = ("sbatch", "squeue", "sacct", "scancel", "scontrol", "sinfo", "srun")
+COUNTED = """#!/bin/sh
+echo {name} >>{log}
+exec {real} "$@"
+"""
+
+
+@pytest.fixture(autouse=True)
+def _needs_slurm() -> None:
+    if not (os.environ.get("SLURM_CONF") and shutil.which("sbatch")):
+        pytest.skip("no Slurm here: run tests/clusters/slurm-up")
+
+
+@pytest.fixture
+def registry(tmp_path: Path, _needs_slurm: None) -> Iterator[bw.Registry]:
+    """An empty registry on Slurm; what it still runs is killed."""
+    reg = bw.make_registry(tmp_path / "registry", conf_file=None, work_dir=tmp_path, seed=1)
+    reg.cluster_functions = bw.Slurm(fs_latency=2)
+    reg.sleep = 0.5
+    yield reg
+    if reg.writeable:
+        reg.kill_jobs()
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Counter[str]]:
+    """Count the commands of Slurm that are run from now on."""
+    folder, log = tmp_path / "counted", tmp_path / "commands"
+    folder.mkdir()
+    for name in COMMANDS:
+        wrapper = folder / name
+        wrapper.write_text(COUNTED.format(name=name, log=log, real=shutil.which(name)))
+        wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    log.touch()
+    return lambda: Counter(log.read_text().split())
