@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -257,3 +259,16 @@ def test_debugging_is_silent_unless_asked_for(tmp_path: Path) -> None:
     }
     assert said["0"] == ""
     assert "submitting" in said["1"]
+
+
+def test_who_holds_a_registry_is_told(tmp_path: Path) -> None:
+    reg = bw.make_registry(tmp_path / "registry", conf_file=None)
+    code = (
+        "import sys, batchwright as bw\n"
+        "bw.load_registry(sys.argv[1], conf_file=None, writeable=True)"
+    )
+    other = subprocess.run(
+        [sys.executable, "-c", code, str(reg.file_dir)], capture_output=True, text=True, check=False
+    )
+    user = pwd.getpwuid(os.getuid()).pw_name
+    assert f"{user}@{socket.gethostname()}, pid {os.getpid()}" in other.stderr

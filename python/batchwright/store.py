@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import pwd
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,12 +112,20 @@ class Store:
 
 def create(path: Path, kind: str, seed: int, access: str) -> _core.Store:
     """Make the folder of a registry and own it."""
-    return _core.Store.create(str(path), kind, seed, access, lease_seconds=_lease())
+    return _core.Store.create(str(path), kind, seed, access, user=_user(), lease_seconds=_lease())
 
 
 def opened(path: Path, *, writeable: bool, break_lock: bool) -> _core.Store:
     """Open the folder of a registry."""
-    return _core.Store.open(str(path), writeable, break_lock, lease_seconds=_lease())
+    return _core.Store.open(str(path), writeable, break_lock, user=_user(), lease_seconds=_lease())
+
+
+def _user() -> str:
+    """Give whom others shall ask about what this process holds."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # as in many containers
+        return f"uid {os.getuid()}"
 
 
 def _lease() -> float | None:
