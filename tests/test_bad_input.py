@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 
 import batchwright as bw
@@ -38,6 +41,30 @@ def test_errors_have_their_built_in_parents() -> None:
 def test_without_a_registry_verbs_say_how_to_make_one() -> None:
     with pytest.raises(bw.NoDefaultRegistryError, match="make_registry"):
         bw.get_status()
+
+
+def test_verbs_of_the_package_take_no_registry(registry: bw.Registry) -> None:
+    bw.set_default_registry(registry)
+    with pytest.raises(TypeError, match=r"reg\.find_done"):
+        bw.find_done(registry)  # type: ignore
+    with pytest.raises(TypeError, match=r"reg\.find_done"):
+        bw.find_done(reg=registry)  # type: ignore
+    assert bw.batch_map(lambda reg: reg, reg=[1, 2]) == {1, 2}
+    with pytest.raises(TypeError, match="not str 'there'"):
+        bw.set_default_registry("there")  # type: ignore
+
+
+def test_a_registry_cannot_be_pickled(registry: bw.Registry) -> None:
+    with pytest.raises(TypeError, match="load_registry"):
+        pickle.dumps(registry)
+    with pytest.raises(bw.DefinitionError, match="load_registry"):
+        registry.batch_map(lambda x: registry.find_jobs(), [1])
+
+
+def test_a_removed_registry_says_so(registry: bw.Registry) -> None:
+    registry.remove_registry(wait=0)
+    with pytest.raises(bw.RegistryNotFoundError, match="was removed"):
+        registry.batch_map(abs, [1])
 
 
 def test_an_existing_folder_is_refused(registry: bw.Registry, tmp_path: Path) -> None:
@@ -111,6 +138,19 @@ def test_columns_of_different_lengths(registry: bw.Registry) -> None:
 def test_a_table_by_position_is_a_type_error(registry: bw.Registry) -> None:
     with pytest.raises(TypeError, match="args="):
         registry.batch_map(lambda x: x, pd.DataFrame({"x": [1]}))
+
+
+TABLES = [pd.DataFrame({"a": [1]}), pl.LazyFrame({"a": [1]}), pa.table({"a": [1]})]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_table_is_no_column(registry: bw.Registry, table: Any) -> None:
+    with pytest.raises(TypeError, match=r"a table .* as `args="):
+        registry.batch_map(abs, table)
+    with pytest.raises(TypeError, match=r"a table .* as the column `x`"):
+        registry.batch_map(lambda x: x, x=table)
+    with pytest.raises(TypeError, match=r"a table .* as the column `x`"):
+        bw.grid(x=table)
 
 
 def test_jobs_are_added_only_when_asked_for(registry: bw.Registry) -> None:

@@ -61,6 +61,8 @@ def test_an_iterator_alone_is_drained(registry: bw.Registry) -> None:
 
 def test_no_column_and_empty_columns_give_no_job(registry: bw.Registry) -> None:
     assert registry.batch_map(lambda: 1) == set()
+    assert registry.batch_map(abs) == set()
+    assert registry.batch_map(abs, args=pd.DataFrame()) == set()
     assert registry.batch_map(abs, []) == set()
 
 

@@ -91,6 +91,10 @@ def test_tables_of_any_library_join(table: Any) -> None:
     assert ijoin(X, table).select(["job_id", "q"]).to_pylist() == [{"job_id": 1, "q": "a"}]
 
 
+def test_lazy_tables_join() -> None:
+    assert ijoin(pl.LazyFrame({"job_id": [2]}), [1, 2]).to_pylist() == [{"job_id": 2}]
+
+
 def test_columns_to_join_on_can_be_named() -> None:
     other = pa.table({"id": [1], "w": ["v"]})
     assert ijoin(X, other, by={"job_id": "id"})["w"].to_pylist() == ["v"]

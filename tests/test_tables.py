@@ -89,6 +89,22 @@ def test_no_jobs_make_an_empty_table(registry: bw.Registry) -> None:
     assert registry.get_job_pars([]).column_names == ["job_id", "job_pars"]
 
 
+def test_without_jobs_the_columns_stay(registry: bw.Registry) -> None:
+    registry.batch_map(lambda n: n, n=[1])
+    registry.batch_map(lambda s: s, s=["a"], append=True)
+    nothing = bw.unwrap(registry.get_job_table(registry.find_errors()))
+    assert nothing.num_rows == 0
+    assert nothing.schema == bw.unwrap(registry.get_job_table()).schema
+
+
+def test_without_experiments_the_columns_stay(tmp_path: Path) -> None:
+    experiments = bw.make_experiment_registry(tmp_path / "e", conf_file=None)
+    experiments.add_problem("p")
+    experiments.add_algorithm("a")
+    experiments.add_experiments({"p": {"x": [1]}}, {"a": {"y": [0.5]}})
+    assert experiments.get_job_pars([]).schema == experiments.get_job_pars().schema
+
+
 def test_tables_are_sorted_by_id(registry: bw.Registry) -> None:
     registry.batch_map(anything, x=[10, 20, 30])
     for verb in (
@@ -238,6 +254,19 @@ def test_what_does_not_unwrap_is_named(column: str, shown: str) -> None:
 def test_unwrap_takes_tables_of_any_library() -> None:
     assert bw.unwrap(pd.DataFrame({"s": [{"a": 1}]})).to_pylist() == [{"a": 1}]
     assert bw.unwrap(pl.DataFrame({"s": [{"a": "x"}]})).to_pylist() == [{"a": "x"}]
+
+
+def test_an_index_without_a_name_is_no_column() -> None:
+    frame = pd.DataFrame({"d": [{"x": 1}, {"x": 2}]}, index=[5, 7])
+    assert bw.unwrap(frame).to_pylist() == [{"x": 1}, {"x": 2}]
+    named = frame.rename_axis("job_id")
+    assert bw.unwrap(named).to_pylist() == [{"job_id": 5, "x": 1}, {"job_id": 7, "x": 2}]
+
+
+def test_unwrap_collects_what_is_lazy_and_refuses_what_is_no_table() -> None:
+    assert bw.unwrap(pl.LazyFrame({"d": [{"x": 1}]})).to_pylist() == [{"x": 1}]
+    with pytest.raises(TypeError, match="a table is needed, not list"):
+        bw.unwrap([{"d": {"x": 1}}])
 
 
 def test_a_jobs_own_object(registry: bw.Registry) -> None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 
 import batchwright as bw
@@ -83,3 +87,33 @@ def test_other_names_are_refused(jobs: bw.Registry, name: Any) -> None:
 def test_names_and_ids_are_of_one_number(jobs: bw.Registry) -> None:
     with pytest.raises(ValueError, match="2 jobs need as many names, not 1"):
         jobs.set_job_names([1, 2], ["a"])
+
+
+TEXTS = [["x", "y"], np.array(["x", "y"]), pd.Series(["x", "y"]), pl.Series(["x", "y"])]
+
+
+@pytest.mark.parametrize("texts", [*TEXTS, pa.array(["x", "y"]), iter(["x", "y"])])
+def test_tags_come_in_any_column(jobs: bw.Registry, texts: Any) -> None:
+    jobs.add_job_tags([1], texts)
+    assert jobs.get_used_job_tags() == ["x", "y"]
+
+
+@pytest.mark.parametrize("texts", [*TEXTS, pa.array(["x", "y"]), iter(["x", "y"])])
+def test_names_come_in_any_column(jobs: bw.Registry, texts: Any) -> None:
+    jobs.set_job_names((job for job in (2, 1)), texts)
+    assert names(jobs)[:2] == ["y", "x"]
+
+
+@pytest.mark.parametrize(
+    "missing", [pd.Series(["x", None]), pa.array(["x", None]), pd.array(["x", pd.NA])]
+)
+def test_a_missing_name_is_none(jobs: bw.Registry, missing: Any) -> None:
+    jobs.set_job_names([1, 2], missing)
+    assert names(jobs)[:2] == ["x", None]
+
+
+def test_a_number_is_no_tag_and_no_name(jobs: bw.Registry) -> None:
+    with pytest.raises(ValueError, match="3 cannot be a tag"):
+        jobs.add_job_tags([1], 3)  # type: ignore
+    with pytest.raises(ValueError, match="3 cannot be a job's name"):
+        jobs.set_job_names([1], 3)  # type: ignore

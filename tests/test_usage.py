@@ -66,6 +66,11 @@ def test_unknown_columns_are_named(reg: bw.Registry) -> None:
         summarize_usage(reg, by="m")
 
 
+def test_structs_make_no_groups(reg: bw.Registry) -> None:
+    with pytest.raises(bw.DefinitionError, match="job_pars"):
+        reg.summarize_usage(by="job_pars")
+
+
 def test_an_estimate_needs_jobs_that_are_done(reg: bw.Registry) -> None:
     with pytest.raises(bw.JobNotDoneError, match="submit some"):
         estimate_runtimes(reg, reg.get_job_pars([4, 5]))

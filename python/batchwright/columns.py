@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     import pyarrow as pa
 
 _MOST_TEXT: Final = 200
+_UNNAMED_INDEX: Final = re.compile(r"__index_level_\d+__")
+"""How pandas calls the column of an index without a name."""
 
 
 def common_type(types: Iterable[pa.DataType]) -> pa.DataType | None:
@@ -92,11 +96,19 @@ def plain(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     return array.dictionary_decode() if of.is_dictionary(array.type) else array
 
 
+def is_lazy(value: object) -> bool:
+    """Whether a table has yet to be collected, as polars' LazyFrame."""
+    return hasattr(value, "collect") and hasattr(value, "lazy")
+
+
 def table_of(value: Any) -> pa.Table:
-    """Give any table as pyarrow has it, in types that all its functions know."""
+    """Give any table as pyarrow has it, in types that all its functions know.
+
+    An index of pandas that has a name becomes a column, one without is left out.
+    """
+    table = _as_arrow(value.collect() if is_lazy(value) else value)
     import pyarrow as pa
 
-    table = value if isinstance(value, pa.Table) else pa.table(value)
     # What polars hands out; `take` and others have no kernels for views.
     plain_types = {"string_view": pa.large_string(), "binary_view": pa.large_binary()}
     if not any(str(field.type) in plain_types for field in table.schema):
@@ -105,6 +117,19 @@ def table_of(value: Any) -> pa.Table:
         field.with_type(plain_types.get(str(field.type), field.type)) for field in table.schema
     ]
     return table.cast(pa.schema(fields))
+
+
+def _as_arrow(value: Any) -> pa.Table:
+    import pyarrow as pa
+
+    if isinstance(value, pa.Table):
+        return value
+    if not (hasattr(value, "__arrow_c_stream__") or isinstance(value, Mapping)):
+        raise TypeError(f"a table is needed, not {type(value).__name__} {value!r:.60}")
+    table = pa.table(value)
+    if not hasattr(value, "iloc"):
+        return table
+    return table.select([n for n in table.column_names if not _UNNAMED_INDEX.fullmatch(n)])
 
 
 def as_text(array: pa.Array) -> pa.Array:

@@ -33,6 +33,7 @@ from batchwright import (
     waiting,
 )
 from batchwright.errors import NoDefaultRegistryError
+from batchwright.store import Store
 
 if TYPE_CHECKING:
     from batchwright.registry import Registry
@@ -69,7 +70,14 @@ def set_default_registry(reg: Registry | None) -> None:
     >>> bw.set_default_registry(None)
     """
     global _default
+    if reg is not None and not _is_registry(reg):
+        raise TypeError(f"the default is a registry or None, not {type(reg).__name__} {reg!r:.60}")
     _default = reg
+
+
+def _is_registry(value: object) -> bool:
+    # By what makes one: its class lies above this module.
+    return isinstance(getattr(value, "store", None), Store)
 
 
 def on_default(verb: Callable[Concatenate[Registry, _P], _R]) -> Callable[_P, _R]:
@@ -77,6 +85,11 @@ def on_default(verb: Callable[Concatenate[Registry, _P], _R]) -> Callable[_P, _R
 
     @functools.wraps(verb)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        if any(map(_is_registry, (*args[:1], kwargs.get("reg")))):
+            name = verb.__name__
+            raise TypeError(
+                f"`bw.{name}` acts on the default registry: call `reg.{name}(...)` for another one"
+            )
         return verb(get_default_registry(), *args, **kwargs)
 
     signature = inspect.signature(verb)

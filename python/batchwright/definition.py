@@ -68,6 +68,8 @@ def batch_map(
     if len(by_name) < len(columns) + len(table):
         twice = next(name for name in table if name in columns)
         raise DefinitionError(f"`{twice}` is given as a column and in `args`")
+    if callable(fun) and not iterables and not by_name:
+        return JobIds()
     calling = signature.bind(fun, len(iterables), list(by_name), shared)
     given = dict(zip(_order_given(calling, len(iterables), by_name), iterables, strict=True))
     found, count = parameters.aligned({**given, **by_name})
@@ -343,6 +345,7 @@ def grid(**columns: Any) -> pa.Table:
     import numpy as np
     import pyarrow as pa
 
+    parameters.refuse_tables(columns)
     values = {
         name: [column] if parameters.is_scalar(column) else parameters.as_values(column)
         for name, column in columns.items()

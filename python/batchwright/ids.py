@@ -15,6 +15,7 @@ from operator import index
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast, final, overload
 
 from batchwright import _core
+from batchwright.columns import is_lazy
 from batchwright.errors import UnknownJobError
 
 if TYPE_CHECKING:
@@ -244,22 +245,26 @@ def selected(store: Store, ids: object, default: Callable[[], JobIds]) -> JobIds
     if isinstance(ids, JobIds):
         found = ids
     else:
-        array = as_array(ids)
-        _refuse_beyond(array, store)
+        array = _known_array(ids, store)
         found = JobIds(_core.IdSet.from_array(array))
     _refuse_unknown(found, store)
     return found
+
+
+def as_passed(store: Store, ids: object, default: Callable[[], JobIds]) -> NDArray[np.int64]:
+    """Give the jobs a user means as they were passed, in that order, duplicates and all."""
+    if ids is None or isinstance(ids, JobIds):
+        return selected(store, ids, default).core.to_array()
+    array = _known_array(ids, store)
+    _refuse_unknown(JobIds(_core.IdSet.from_array(array)), store)
+    return array
 
 
 def ordered(store: Store, ids: object, default: Callable[[], JobIds]) -> NDArray[np.int64]:
     """Give the jobs a user means in the order given, duplicates dropped."""
     import numpy as np
 
-    if ids is None or isinstance(ids, JobIds):
-        return selected(store, ids, default).core.to_array()
-    array = as_array(ids)
-    _refuse_beyond(array, store)
-    _refuse_unknown(JobIds(_core.IdSet.from_array(array)), store)
+    array = as_passed(store, ids, default)
     _, first = np.unique(array, return_index=True)
     if len(first) == len(array):
         return array
@@ -298,7 +303,10 @@ def as_array(ids: object) -> NDArray[np.int64]:
     if isinstance(ids, JobIds):
         return ids.core.to_array()
     if isinstance(ids, range):
-        return _checked(np.arange(ids.start, ids.stop, ids.step, dtype=np.int64))
+        return np.arange(ids.start, ids.stop, ids.step, dtype=np.int64)
+    if is_lazy(ids):
+        ids = cast("Any", ids).collect()
+    ids = _scalar(ids)
     if isinstance(ids, str | bytes | bytearray):
         raise TypeError(f"job ids are whole numbers, not {_shown(ids)}")
     if isinstance(ids, Real):
@@ -364,7 +372,7 @@ def _from_numpy(array: NDArray[Any]) -> NDArray[np.int64]:
     if flat.dtype.kind in "fu" and flat.dtype.itemsize == 8:
         # Larger numbers are no jobs anyway; cut before the cast can wrap them around.
         flat = np.minimum(flat, _MOST + 1)
-    return _checked(flat.astype(np.int64))
+    return flat.astype(np.int64)
 
 
 def _from_values(values: list[Any]) -> NDArray[np.int64]:
@@ -372,16 +380,20 @@ def _from_values(values: list[Any]) -> NDArray[np.int64]:
 
     plain = set(map(type, values)) <= {int}
     whole = values if plain else [_whole(value) for value in values]
-    beyond = max(whole, default=0)
-    if beyond >= 2**63:
-        raise UnknownJobError(f"1 job id is unknown: {beyond}; ids end at {_MOST}")
-    lowest = min(whole, default=1)
-    if lowest < 1:
-        raise ValueError(f"a job id is a whole number from 1, not {lowest}")
+    for beyond in (max(whole, default=0), min(whole, default=0)):
+        if not -(2**63) <= beyond < 2**63:
+            raise UnknownJobError(f"1 job id is unknown: {beyond}; ids are 1 to {_MOST}")
     return np.array(whole, dtype=np.int64)
 
 
+def _scalar(value: Any) -> Any:
+    """Give the number in a scalar of pyarrow, all else as it is."""
+    is_scalar = type(value).__module__.startswith("pyarrow") and hasattr(value, "as_py")
+    return value.as_py() if is_scalar else value
+
+
 def _whole(value: object) -> int:
+    value = _scalar(value)
     if isinstance(value, bool) or not isinstance(value, Real):
         # numpy's own bool is no Real, and neither are text, None or pandas' NA.
         raise TypeError(f"a job id is a whole number, not {_shown(value)}")
@@ -397,10 +409,15 @@ def _checked(ids: NDArray[np.int64]) -> NDArray[np.int64]:
     return ids
 
 
-def _refuse_beyond(ids: NDArray[np.int64], store: Store) -> None:
-    if ids.size and ids.max() > _MOST:
-        beyond = ids[ids > _MOST]
+def _known_array(ids: object, store: Store) -> NDArray[np.int64]:
+    """Give ids that a set can hold; others are no job's."""
+    import numpy as np
+
+    array = as_array(ids)
+    beyond = np.unique(array[(array < 1) | (array > _MOST)])
+    if beyond.size:
         raise _unknown(", ".join(map(str, beyond[:_NAMED_IN_ERRORS])), len(beyond), store)
+    return array
 
 
 def _refuse_unknown(ids: JobIds, store: Store) -> None:
@@ -424,7 +441,7 @@ def _id_set(ids: Iterable[Any] | _core.IdSet) -> _core.IdSet:
         return ids.core
     if isinstance(ids, range) and ids.step == 1 and (ids.start > 0 or not ids):
         return _core.IdSet.from_range(ids.start, ids.stop - 1) if ids else _empty()
-    return _core.IdSet.from_array(as_array(ids))
+    return _core.IdSet.from_array(_checked(as_array(ids)))
 
 
 def _empty() -> _core.IdSet:

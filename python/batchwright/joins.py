@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
-from batchwright.columns import common_type, plain, table_of
+from batchwright.columns import common_type, is_lazy, plain, table_of
 from batchwright.errors import DefinitionError
 from batchwright.ids import JobIds
 
@@ -194,6 +194,8 @@ def _table(value: Any) -> pa.Table:
 
     if isinstance(value, pa.Table | Mapping):
         return table_of(cast("object", value))
+    if is_lazy(value):
+        return table_of(value)
     if "job_id" in getattr(getattr(value, "index", None), "names", ()):
         value = value.reset_index()
     is_frame = hasattr(value, "columns") or hasattr(value, "column_names")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from batchwright.ids import IdsLike, JobIds, all_jobs, as_array, selected
+from batchwright.ids import IdsLike, JobIds, all_jobs, as_passed, selected
+from batchwright.parameters import as_values
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,12 +42,8 @@ def set_job_names(reg: Registry, ids: IdsLike, names: str | Iterable[str | None]
 
     reg.store.require_writeable()
     # As passed, duplicates and all, since the names were made to fit that.
-    chosen = selected(reg.store, ids, lambda: all_jobs(reg.store))
-    jobs = chosen.core.to_array() if ids is None else as_array(ids)
-    if names is None or isinstance(names, str):
-        texts: list[str | None] = [names] * len(jobs)
-    else:
-        texts = list(names)
+    jobs = as_passed(reg.store, ids, lambda: all_jobs(reg.store))
+    texts = _texts(names, len(jobs))
     if len(texts) != len(jobs):
         raise ValueError(f"{len(jobs)} jobs need as many names, not {len(texts)}")
     for text in set(texts):
@@ -72,6 +69,13 @@ def get_job_names(reg: Registry, ids: IdsLike = None) -> pa.Table:
     reg.store.update()
     chosen: JobIds = selected(reg.store, ids, lambda: all_jobs(reg.store))
     return pa.table(reg.store.core.status(chosen.core)).select(["job_id", "job_name"])
+
+
+def _texts(names: str | Iterable[str | None] | None, count: int) -> list[str | None]:
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        return [names] * count
+    # What is missing to pandas is NaN in a column of texts.
+    return [None if name != name else name for name in as_values(names)]
 
 
 def _check(name: Any) -> None:

@@ -202,6 +202,8 @@ def registry_class(kind: str) -> type[Registry]:
 def _absolute(path: str | PathLike[str]) -> Path:
     import os
 
+    if path == "":
+        raise ConfigError("`file_dir` is empty: give the path of a folder")
     try:
         return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - links stay
     except TypeError:

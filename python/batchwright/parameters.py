@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from batchwright.columns import is_lazy
 from batchwright.errors import DefinitionError
 from batchwright.keys import key_of
 from batchwright.segments import KEY_SUFFIX, TEXT_SUFFIX
@@ -37,6 +38,8 @@ _PANDAS_MISSING = frozenset({"NAType", "NaTType"})
 
 def is_table(value: object) -> bool:
     """Whether a value has columns of its own; arrays and series are columns."""
+    if is_lazy(value):
+        return True
     if hasattr(value, "columns"):
         return hasattr(value, "__arrow_c_stream__") or hasattr(value, "iloc")
     return hasattr(value, "__arrow_c_stream__") and hasattr(value, "schema")
@@ -49,6 +52,16 @@ def is_scalar(value: object) -> bool:
     if getattr(value, "ndim", None) == 0:
         return True
     return not isinstance(value, Iterable) and not hasattr(value, "__getitem__")
+
+
+def refuse_tables(columns: Mapping[str, Any]) -> None:
+    """Refuse a table where a column is wanted: its iteration would give the names of its own."""
+    for name, column in columns.items():
+        if is_table(column):
+            raise TypeError(
+                f"a table ({type(column).__name__}) was given as the column `{name}`: pass one of "
+                "its columns, or the table to all jobs by `more_args`"
+            )
 
 
 def from_table(table: object, what: str) -> dict[str, Any]:
@@ -74,7 +87,7 @@ def _columns(table: Any, what: str) -> dict[str, Any]:
         if len(set(names)) < len(names):
             raise DefinitionError(f"{what} has columns of equal names: {names}")
         return {name: table[name] for name in names}
-    if hasattr(table, "collect") and hasattr(table, "lazy"):
+    if is_lazy(table):
         table = table.collect()
     if hasattr(table, "get_columns"):
         return {column.name: column for column in table.get_columns()}
@@ -110,6 +123,7 @@ def aligned(columns: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
 
     Recycled columns come as `Constant`.
     """
+    refuse_tables(columns)
     scalars = {name for name, value in columns.items() if is_scalar(value)}
     sized = {n: v for n, v in columns.items() if n not in scalars and hasattr(v, "__len__")}
     iterators = {n: v for n, v in columns.items() if n not in scalars and n not in sized}

@@ -292,6 +292,13 @@ def check_call(
         )
 
 
+class _Default:
+    """Stands for a default value, of which only the presence is known."""
+
+    def __repr__(self) -> str:
+        return "…"
+
+
 _KINDS: Final = {
     kind.name: kind
     for kind in (
@@ -309,7 +316,9 @@ def _parameters(described: Iterable[tuple[str, str, bool]] | None) -> list[inspe
     if described is None:
         return [inspect.Parameter("parameters", inspect.Parameter.VAR_KEYWORD)]
     return [
-        inspect.Parameter(name, _KINDS[kind], default=... if has else inspect.Parameter.empty)
+        inspect.Parameter(
+            name, _KINDS[kind], default=_Default() if has else inspect.Parameter.empty
+        )
         for name, kind, has in described
     ]
 

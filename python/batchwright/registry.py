@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from batchwright import (
     checking,
@@ -286,6 +286,12 @@ class Registry:
         traceback: TracebackType | None,
     ) -> None:
         self._store.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"registry `{self.file_dir}` cannot be pickled: pass its path, and load it there with "
+            "`load_registry`"
+        )
 
     def __repr__(self) -> str:
         return "\n".join([f"{type(self).__name__}", *(f"  {k}: {v}" for k, v in self._summary())])

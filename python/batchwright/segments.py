@@ -92,6 +92,12 @@ def segments(store: Store, ids: JobIds) -> Iterator[Segment]:
             yield _segment(store, place, ids)
 
 
+def empty_segments(store: Store) -> Iterator[Segment]:
+    """Read all segments without their jobs."""
+    for place in range(len(store.core.segments())):
+        yield _segment(store, place, JobIds())
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """What conditions are worked out on: jobs of a call, or the rows of designs."""
@@ -107,8 +113,8 @@ class Rows:
 def layouts(store: Store) -> Iterator[dict[str, dict[str, Parameter]]]:
     """Give the parameters by group, for each way in which they were laid out."""
     if not is_experiments(store):
-        for place in range(len(store.core.segments())):
-            yield _segment(store, place, JobIds()).groups
+        for segment in empty_segments(store):
+            yield segment.groups
         return
     seen: set[object] = set()
     for place, block in enumerate(store.core.blocks()):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from batchwright import _core
-from batchwright.errors import ConfigError, ReadOnlyRegistryError
+from batchwright.errors import ConfigError, ReadOnlyRegistryError, RegistryNotFoundError
 from batchwright.settings import Settings
 
 
@@ -58,6 +58,10 @@ class Store:
 
     def require_writeable(self) -> None:
         """Raise unless changes may be made; every verb that writes begins with this."""
+        if self.removed:
+            raise RegistryNotFoundError(
+                f"registry `{self.file_dir}` was removed: make another with `make_registry`"
+            )
         if self.pid != os.getpid():
             raise ReadOnlyRegistryError(
                 f"registry `{self.file_dir}` belongs to process {self.pid}, and this is its fork "

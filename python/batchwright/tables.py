@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 from batchwright.columns import as_text, chunked, common_type, from_json, table_of
 from batchwright.errors import DefinitionError
 from batchwright.ids import IdsLike, JobIds, all_jobs, selected
-from batchwright.segments import Parameter, Segment, is_experiments, segments
+from batchwright.segments import (
+    Parameter,
+    Segment,
+    empty_segments,
+    is_experiments,
+    segments,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -185,7 +191,8 @@ def _status(reg: Registry, ids: JobIds) -> pa.Table:
 
 
 def _parameter_columns(reg: Registry, ids: JobIds) -> dict[str, pa.ChunkedArray]:
-    found = list(segments(reg.store, ids))
+    # Without jobs the columns are those of all, so that they can be asked for anyway.
+    found = list(segments(reg.store, ids)) or list(empty_segments(reg.store))
     if not is_experiments(reg.store):
         return {"job_pars": _structs(found, "job_pars")}
     return {

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, cast
 
 from batchwright.ids import IdsLike, JobIds, all_jobs, selected
+from batchwright.parameters import as_values
 
 if TYPE_CHECKING:
     from batchwright.registry import Registry
@@ -113,7 +114,8 @@ def _chosen(reg: Registry, ids: IdsLike) -> JobIds:
 
 
 def _checked(tags: str | Iterable[str]) -> list[str]:
-    words = list(dict.fromkeys([tags] if isinstance(tags, str) else tags))
+    is_one = isinstance(tags, str) or not isinstance(cast("object", tags), Iterable)
+    words = list(dict.fromkeys([cast("str", tags)] if is_one else as_values(tags)))
     if not words:
         raise ValueError("at least one tag is needed")
     for word in cast("list[object]", words):

@@ -61,8 +61,7 @@ def summarize_usage(
     reg.store.update()
     chosen = selected(reg.store, ids, lambda: JobIds(reg.store.core.where("done", None, None)))
     ran = JobIds(reg.store.core.where("started", chosen.core, None))
-    # No jobs have no parameters; those of all tell whether `by` names one.
-    jobs = get_job_table(reg, ran or None).slice(0, len(ran))
+    jobs = get_job_table(reg, ran)
     names, groups = _groups(jobs, [by] if isinstance(by, str) else list(by))
     memory = _floats(jobs["mem_used"])
     asked = _floats(_asked(jobs))
@@ -119,10 +118,10 @@ def _column(jobs: pa.Table, name: str) -> pa.ChunkedArray:
     found += [struct for struct, table in opened.items() if name in table.column_names]
     if len(found) > 1:
         raise DefinitionError(f"{name!r} is ambiguous: it is in {' and '.join(found)}")
-    if found and found[0] in opened:
-        return opened[found[0]][name]
-    if found:
+    if name in jobs.column_names:
         return jobs[name]
+    if found:
+        return opened[found[0]][name]
     known = [*jobs.column_names, *(n for table in opened.values() for n in table.column_names)]
     raise DefinitionError(f"there is no column or parameter {name!r}; there are {', '.join(known)}")
 
