@@ -124,10 +124,11 @@ def _as_arrow(value: Any) -> pa.Table:
 
     if isinstance(value, pa.Table):
         return value
+    has_index = hasattr(value, "iloc")
     if not (hasattr(value, "__arrow_c_stream__") or isinstance(value, Mapping)):
         raise TypeError(f"a table is needed, not {type(value).__name__} {value!r:.60}")
     table = pa.table(value)
-    if not hasattr(value, "iloc"):
+    if not has_index:
         return table
     return table.select([n for n in table.column_names if not _UNNAMED_INDEX.fullmatch(n)])
 
