@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,21 @@ class TestDocker(Conformance):
     @pytest.fixture
     def backend(self) -> bw.ClusterFunctions:
         return bw.Docker(IMAGE, image_args=[*_mounts(), "--network", "host"], fs_latency=2)
+
+
+@pytest.mark.slow  # a claimed run is silent for 160 s before docker is believed
+def test_a_container_that_was_killed_is_not_out_of_memory(registry: bw.Registry) -> None:
+    registry.cluster_functions = bw.Docker(
+        IMAGE, image_args=[*_mounts(), "--network", "host"], fs_latency=2
+    )
+    registry.work_dir = registry.file_dir.parent
+    registry.batch_map(time.sleep, [300])
+    registry.submit_jobs(resources={"memory": 500})
+    deadline = time.monotonic() + 60
+    while not registry.find_running() and time.monotonic() < deadline:
+        time.sleep(0.3)
+    name = registry.get_job_table()["batch_id"][0].as_py()
+    found = bw.run_command(["docker", "ps", "-q", "--filter", f"name={name}"])
+    assert bw.run_command(["docker", "kill", *found.stdout.split()]).exit_code == 0
+    assert not registry.wait_for_jobs(timeout=400, sleep=0.5)
+    assert registry.get_job_table()["cause"].to_pylist() == ["killed"]

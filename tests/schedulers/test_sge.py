@@ -122,18 +122,62 @@ def record(**fields: str) -> str:
     return f"{'=' * 62}\n{rows}\n"
 
 
+AFTER = "100 : assumedly after job"
+LIMIT = "37  : qmaster enforced h_rt, h_cpu, or h_vmem limit"
+
+
 @pytest.mark.parametrize(
-    ("fields", "cause"),
+    ("failed", "exit_status", "wallclock", "cpu", "maxvmem", "category", "cause"),
     [
-        ({"exit_status": "3"}, "crashed"),
-        ({}, "storage"),
-        ({"failed": "37  : qmaster enforced h_rt limit"}, "walltime"),
-        ({"failed": "100 : assumedly after job", "exit_status": "137"}, "killed"),
+        # As a real 8.1.9 said, of jobs that met h_rt, s_rt, h_rt with -notify, and h_cpu;
+        (LIMIT, "137  (Killed)", "7s", "0.007s", "1.785MB", "-l h_rt=6", "walltime"),
+        (AFTER, "138  (User defined signal 1)", "6s", "0.006s", "1.617MB", "-l h_rt=60,s_rt=5",
+         "walltime"),
+        (LIMIT, "140  (User defined signal 2)", "7s", "0.007s", "1.633MB", "-l h_rt=6", "walltime"),
+        (AFTER, "137  (Killed)", "5s", "3.978s", "7.953MB", "-l h_cpu=4", "walltime"),
+        # that were deleted, or killed by hand or by themselves, far below any limit;
+        (AFTER, "137  (Killed)", "5s", "0.006s", "1.734MB", "NONE", "killed"),
+        (AFTER, "137  (Killed)", "5s", "0.006s", "1.734MB", "-l h_rt=60,h_vmem=2G", "killed"),
+        (AFTER, "143  (Terminated)", "5s", "0.006s", "1.734MB", "NONE", "killed"),
+        ("0", "137  (Killed)", "0s", "0.006s", "0.000B", "NONE", "killed"),
+        # that died of their own;
+        (AFTER, "139  (Segmentation fault)", "0s", "0.007s", "0.000B", "NONE", "crashed"),
+        ("0", "1", "0s", "0.019s", "0.000B", "-l h_vmem=200M", "crashed"),
+        ("0", "3", "1s", "0.007s", "0.000B", "NONE", "crashed"),
+        ("0", "0", "1s", "0.007s", "0.000B", "NONE", "storage"),
+        # and, in the same form, those that a real one could not be brought to say.
+        (LIMIT, "137  (Killed)", "70s", "3.1s", "203.1MB", "-l h_rt=600,h_vmem=200M", "oom"),
+        (AFTER, "137  (Killed)", "70s", "3.1s", "1.999GB", "-l h_vmem=1G -pe smp 2", "oom"),
+        (AFTER, "137  (Killed)", "70s", "3.1s", "1.100GB", "-l h_vmem=1G -pe smp 2", "killed"),
+        ("26 : opening input/output file", "0", "0s", "0.0s", "0.000B", "NONE", "node"),
     ],
-)
-def test_accounting(fields: dict[str, str], cause: str) -> None:
-    rows = sge.parse_account(said(0, record(**fields)))
+)  # fmt: skip
+def test_accounting(
+    failed: str,
+    exit_status: str,
+    wallclock: str,
+    cpu: str,
+    maxvmem: str,
+    category: str,
+    cause: str,
+) -> None:
+    text = record(
+        failed=failed,
+        exit_status=exit_status,
+        ru_wallclock=wallclock,
+        cpu=cpu,
+        maxvmem=maxvmem,
+        category=category,
+        slots="2" if "smp 2" in category else "1",
+    )
+    rows = sge.parse_account(said(0, text))
     assert sge.causes_of(rows, {"2": True, "3": True}) == {"2": cause}
+
+
+def test_of_a_job_that_ran_again_the_newest_record_counts() -> None:
+    first, second = record(failed="19 : before writing exit_status"), record(exit_status="3")
+    rows = sge.parse_account(said(0, first + second))
+    assert sge.causes_of(rows, {"2": True}) == {"2": "crashed"}
 
 
 def test_no_accounting() -> None:

@@ -35,6 +35,16 @@ _QUEUED: Final = frozenset({"new", "pending", "assigned", "accepted", "preparing
 _RUNNING: Final = frozenset({"starting", "running"})
 _ENDED: Final = frozenset({"complete", "failed", "rejected", "shutdown", "orphaned", "remove"})
 _ROW: Final = re.compile(r"(bw-[a-z2-7]{15})\.[^|]*\|(\w+)[^|]*\|(.*)")
+# 128 + SIGKILL: the kernel, for want of memory, or anybody.
+_KILLED: Final = "(137)"
+_INSPECT_TASK: Final = (
+    *("inspect", "--type", "task", "--format"),
+    "{{.ID}} {{with .Status.ContainerStatus}}{{.ContainerID}}{{end}}",
+)
+_INSPECT_CONTAINER: Final = (
+    *("inspect", "--type", "container", "--format"),
+    "{{.Id}} {{.State.OOMKilled}}",
+)
 _log = logging.getLogger("batchwright")
 
 
@@ -118,9 +128,14 @@ class Docker(ClusterFunctions):
         return {c: (service_name(c),) for c in chunks if service_name(c) in names}
 
     def account(self, reg: Registry, gone: Mapping[str, bool]) -> Mapping[str, str | None]:
-        """Read how tasks ended, as their services tell."""
+        """Read how tasks ended, as their services and, after a SIGKILL, their containers tell."""
         rows = self._rows([name for name in self._names(reg) if name in gone])
-        return {name: cause_of(*row, began=gone[name]) for name, row in rows.items()}
+        killed = [name for name, (_, error) in rows.items() if _KILLED in error]
+        starved = self._out_of_memory(killed) if killed else frozenset[str]()
+        return {
+            name: cause_of(*row, began=gone[name], out_of_memory=name in starved)
+            for name, row in rows.items()
+        }
 
     def tidy(self, reg: Registry) -> None:
         """Remove services that have ended; nothing else does."""
@@ -138,6 +153,20 @@ class Docker(ClusterFunctions):
     def _names(self, reg: Registry) -> list[str]:
         label = f"label=batchwright.registry={reg.store.core.uuid}"
         return parse_names(self._run(["service", "ls", "--filter", label, "--format", "{{.Name}}"]))
+
+    def _out_of_memory(self, names: Sequence[str]) -> frozenset[str]:
+        """Give the services whose container the kernel killed; only its own node knows that."""
+        columns = "{{.Name}} {{.ID}}"
+        done = self._run(["service", "ps", "--no-trunc", "--format", columns, *names])
+        tasks = parse_newest(done)
+        found = parse_inspected(self._run([*_INSPECT_TASK, *tasks.values()]))
+        containers = [found[task] for task in tasks.values() if task in found]
+        if not containers:
+            return frozenset()
+        states = parse_inspected(self._run([*_INSPECT_CONTAINER, *containers]))
+        return frozenset(
+            name for name, task in tasks.items() if states.get(found.get(task, "")) == "true"
+        )
 
     def _rows(self, names: Sequence[str]) -> dict[str, tuple[str, str]]:
         if not names:
@@ -220,17 +249,41 @@ def parse_tasks(done: Completed) -> dict[str, tuple[str, str]]:
     return found
 
 
-def cause_of(state: str, error: str, *, began: bool) -> str | None:
+def parse_newest(done: Completed) -> dict[str, str]:
+    """Read the newest task of each service, which stands first."""
+    if done.exit_code != 0:
+        raise failed(done)
+    found: dict[str, str] = {}
+    for name, task in _pairs(done):
+        found.setdefault(name.rpartition(".")[0], task)
+    return found
+
+
+def parse_inspected(done: Completed) -> dict[str, str]:
+    """Read a word for each object; what docker does not know it leaves out, and fails."""
+    return dict(_pairs(done))
+
+
+def _pairs(done: Completed) -> list[tuple[str, str]]:
+    lines = [line.split() for line in done.stdout.splitlines()]
+    return [(line[0], line[1]) for line in lines if len(line) == 2]
+
+
+def cause_of(state: str, error: str, *, began: bool, out_of_memory: bool = False) -> str | None:
     """Give the cause by state and error of a task; None while it has not ended."""
     if state not in _ENDED:
         return None
     if state == "complete":
         return "storage" if began else "not_started"
-    if state in ("shutdown", "orphaned", "remove"):
+    if state == "remove":
+        return "killed"
+    if state in ("shutdown", "orphaned"):
         return "node"
-    if state == "failed" and began:
-        return "oom" if "(137)" in error else "crashed"
-    return "setup"
+    if out_of_memory:
+        return "oom"
+    if _KILLED in error:
+        return "killed"
+    return "crashed" if state == "failed" and began else "setup"
 
 
 def _image(value: object) -> str:
