@@ -46,6 +46,9 @@ if TYPE_CHECKING:
         Completed as Completed,
     )
     from batchwright.clusters.base import (
+        SiteLimits as SiteLimits,
+    )
+    from batchwright.clusters.base import (
         SubmitResult as SubmitResult,
     )
     from batchwright.clusters.base import (
@@ -435,7 +438,8 @@ _MODULES = {
     "checking": "Finding Report",
     "chunking": "binpack chunk lpt",
     "clusters.base": (
-        "BatchState ClusterFunctions Completed SubmitResult make_cluster_functions run_command "
+        "BatchState ClusterFunctions Completed SiteLimits SubmitResult make_cluster_functions "
+        "run_command "
     ),
     "clusters.docker": "Docker",
     "clusters.interactive": "Interactive",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from batchwright.clusters.base import ClusterFunctions, SubmitResult
+    from batchwright.clusters.base import ClusterFunctions, SiteLimits, SubmitResult
     from batchwright.registry import Registry
 
 TEMPORARY = range(1, 101)
@@ -595,6 +595,8 @@ class SubmissionPlan:
     """`chunk`, `task`, `n_jobs`, `walltime`, `memory` and `ncpus` of each chunk."""
     scheduler_calls: int
     """How often the scheduler would be called."""
+    limits: SiteLimits | None
+    """What the site allows, as far as it is known; None on this machine's own cores."""
     collection: Callable[[int], JobCollection]
     render: Callable[[JobCollection], str]
 
@@ -604,7 +606,8 @@ class SubmissionPlan:
 
     def __str__(self) -> str:
         jobs = sum(self.table["n_jobs"].to_pylist())
-        return f"{jobs} jobs in {self.table.num_rows} chunks by {self.scheduler_calls} calls"
+        text = f"{jobs} jobs in {self.table.num_rows} chunks by {self.scheduler_calls} calls"
+        return text if self.limits is None else f"{text}; the site allows {self.limits}"
 
 
 def plan_submission(
@@ -634,12 +637,14 @@ def plan_submission(
     found = plan(
         reg, ids, resources=resources, chunks=chunks, chunk_size=chunk_size, n_chunks=n_chunks
     )
-    groups = list(_groups(reg, reg.cluster_functions, found, Ahead()))
+    backend = reg.cluster_functions
+    groups = list(_groups(reg, backend, found, Ahead()))
     return SubmissionPlan(
         table=_plan_table(found, groups),
         scheduler_calls=sum(1 if is_array else len(places) for places, is_array in groups),
+        limits=None if backend.is_local else backend.site_limits(reg),
         collection=lambda i: _planned(reg, found, groups, i),
-        render=lambda jc: reg.cluster_functions.render(reg, jc),
+        render=lambda jc: backend.render(reg, jc),
     )
 
 

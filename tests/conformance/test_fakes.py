@@ -37,6 +37,12 @@ class Faked(Conformance):
         kinds = {"torque": bw.TORQUE, "pbspro": bw.TORQUE, "lsf": bw.LSF, "openlava": bw.OpenLava}
         return kinds[self.dialect](scheduler_latency=0.2, fs_latency=1)
 
+    def test_a_plan_says_that_limits_are_unknown(self, registry: bw.Registry) -> None:
+        registry.batch_map(abs, [-1])
+        plan = registry.plan_submission()
+        assert plan.limits == bw.SiteLimits()
+        assert "the site allows an unknown number" in str(plan)
+
     def test_no_server(self, registry: bw.Registry, monkeypatch: pytest.MonkeyPatch) -> None:
         registry.batch_map(abs, [-1])
         registry.submit_jobs()

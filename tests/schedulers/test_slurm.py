@@ -165,8 +165,9 @@ def test_names_found_again() -> None:
 
 
 def test_the_largest_array() -> None:
-    assert slurm.parse_array_size(said(0, "MaxArraySize            = 1001\n")) == 1000
-    assert slurm.parse_array_size(said(127)) == 1000
+    told = slurm.parse_limits(said(0, "MaxArraySize            = 1001\n"))
+    assert told == bw.SiteLimits(array_size=1000)
+    assert slurm.parse_limits(said(127)) is None
 
 
 def test_a_plan_needs_no_slurm(
@@ -180,6 +181,8 @@ def test_a_plan_needs_no_slurm(
     assert (plan.scheduler_calls, plan.table["task"].to_pylist()) == (1, [1, 2, 3, 4, 5])
     assert "#SBATCH --array=1-5%7\n" in plan.script(3)
     assert plan.script().count(".bwc\n") == 5
+    assert plan.limits == bw.SiteLimits()
+    assert "unknown number of tasks of an array, an unknown number of unfinished jobs" in str(plan)
     single = registry.plan_submission(chunk_size=2, resources={"array": False})
     assert (single.scheduler_calls, single.table["task"].null_count) == (5, 5)
     assert "--array" not in single.script(4)

@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import inspect
 import logging
+import math
 import os
 import re
 import signal
@@ -97,6 +98,27 @@ class SubmitResult:
         return cls(status, message=f"`{command}` ended with {completed.exit_code}: {said}")
 
 
+@dataclass(frozen=True, slots=True)
+class SiteLimits:
+    """What a site allows: None where that is unknown, `math.inf` where there is no limit."""
+
+    array_size: float | None = None
+    """Tasks of one array."""
+    unfinished_jobs: float | None = None
+    """Of one user; submitting waits when they are that many."""
+
+    def __str__(self) -> str:
+        return f"{_limit('tasks of an array', self.array_size)}, " + _limit(
+            "unfinished jobs", self.unfinished_jobs
+        )
+
+
+def _limit(what: str, most: float | None) -> str:
+    if most is None:
+        return f"an unknown number of {what}"
+    return f"any number of {what}" if math.isinf(most) else f"{most:.0f} {what}"
+
+
 class ClusterFunctions(ABC):
     """How jobs get onto a system.
 
@@ -177,6 +199,10 @@ class ClusterFunctions(ABC):
             The cause by batch id where it is known; None for a job that is not gone after all.
         """
         return {}
+
+    def site_limits(self, reg: Registry) -> SiteLimits:
+        """Tell what the site allows, as far as the system can be asked now."""
+        return SiteLimits()
 
     def array_size(self, reg: Registry) -> int:
         """How many chunks one call can submit as an array; 1 where there are no arrays."""

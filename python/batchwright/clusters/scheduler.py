@@ -21,6 +21,7 @@ from batchwright.clusters import remote
 from batchwright.clusters.base import (
     ClusterFunctions,
     Completed,
+    SiteLimits,
     SubmitResult,
     check_hooks,
     node_local_folders,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 SCHEDULER_LATENCY: Final = 1.0
 FS_LATENCY: Final = 65.0
 TRIES: Final = 3
+# Keeps scripts of arrays, which name each task, below a megabyte.
+MOST_TASKS: Final = 5000
 _AT_ONCE: Final = 500
 _NOT_NAME: Final = re.compile(r"[^A-Za-z0-9_.-]+")
 _CHUNK: Final = re.compile(r"/([0-9a-f]{32})\.bwc$")
@@ -71,6 +74,7 @@ class Scheduler(ClusterFunctions):
         )
         self.fs_latency = resources.positive("fs_latency", fs_latency, zero=True)
         self.hooks = check_hooks(hooks)
+        self._limits: SiteLimits | None = None
 
     # -- what a backend says
 
@@ -97,6 +101,14 @@ class Scheduler(ClusterFunctions):
     def task_id(self, batch_id: str, task: int) -> str:
         """Give the name of an array task."""
         return f"{batch_id}[{task}]"
+
+    def limits_command(self) -> list[str]:
+        """Give the command that tells the site's limits; empty where there is none."""
+        return []
+
+    def parse_limits(self, done: Completed) -> SiteLimits | None:
+        """Read its answer; None if it says nothing."""
+        return None
 
     def template_variables(self, reg: Registry) -> Mapping[str, Any]:
         """Give variables of templates besides the collection's."""
@@ -130,12 +142,23 @@ class Scheduler(ClusterFunctions):
                 "the registry"
             )
 
+    def site_limits(self, reg: Registry) -> SiteLimits:
+        """Ask the scheduler for its limits until it answers."""
+        command = self.limits_command()
+        if self._limits is None and command:
+            with contextlib.suppress(SchedulerError):
+                self._limits = self.parse_limits(self.run(command))
+        return self._limits or SiteLimits()
+
     def array_size(self, reg: Registry) -> int:
         """How many chunks make an array: as many as site and template allow."""
         if not self.array_jobs or self.array_var is None:
             return 1
         path = templates.find_template(self.template)
-        return self.most_tasks if templates.mentions(path, "array_jobs") else 1
+        if not templates.mentions(path, "array_jobs"):
+            return 1
+        most = self.site_limits(reg).array_size
+        return self.most_tasks if most is None else int(max(1, min(most, MOST_TASKS)))
 
     def submit(self, reg: Registry, jc: JobCollection) -> SubmitResult:
         """Render the script and hand it over."""

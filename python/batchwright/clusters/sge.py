@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Final
 from xml.etree import ElementTree
 
-from batchwright.clusters.base import BatchState, Completed, SubmitResult
+from batchwright.clusters.base import BatchState, Completed, SiteLimits, SubmitResult
 from batchwright.clusters.scheduler import (
     FS_LATENCY,
     SCHEDULER_LATENCY,
@@ -37,8 +39,18 @@ _GONE: Final = re.compile(
 )
 # Of qacct's `failed`: the reasons that are neither the job's nor the user's.
 _NODE: Final = frozenset({"21", "22", "24", "25", "26"})
-_WALLTIME: Final = frozenset({"37"})
-_SIGNALLED: Final = frozenset({"100"})
+# "qmaster enforced h_rt, h_cpu, or h_vmem limit": which of them, it does not say.
+_LIMIT: Final = "37"
+# Signals that others send, or that Grid Engine sends at a limit; the rest are the job's own.
+_FROM_OUTSIDE: Final = frozenset(
+    {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGXCPU}
+    | {signal.SIGUSR1, signal.SIGUSR2}
+)
+_TIMES: Final = {"h_rt": "ru_wallclock", "s_rt": "ru_wallclock", "h_cpu": "cpu", "s_cpu": "cpu"}
+_MEMORY: Final = ("h_vmem", "s_vmem", "h_rss", "h_data")
+# Usage is sampled and rounded: what came so near to a limit has met it.
+_NEARLY: Final = 0.95
+_QUANTITY: Final = re.compile(r"([0-9.]+)\s*([kKmMgGtT]?)i?[bBs]*$")
 
 
 class SGE(Scheduler):
@@ -78,6 +90,14 @@ class SGE(Scheduler):
         hooks: Mapping[str, Callable[..., object]] | None = None,
     ) -> None:
         super().__init__(template, array_jobs, nodename, scheduler_latency, fs_latency, hooks)
+
+    def limits_command(self) -> list[str]:
+        """Give the command that tells the site's limits."""
+        return ["qconf", "-sconf"]
+
+    def parse_limits(self, done: Completed) -> SiteLimits | None:
+        """Read them."""
+        return parse_limits(done)
 
     def submit_command(self, reg: Registry, jc: JobCollection) -> list[str]:
         """Give the command that takes the script by standard input."""
@@ -158,6 +178,22 @@ def parse_submit(done: Completed, tasks: int) -> SubmitResult:
     if says(done, DOUBTFUL):
         raise failed(done)
     return SubmitResult.from_failure(done)
+
+
+def parse_limits(done: Completed) -> SiteLimits | None:
+    r"""Read limits out of the configuration, where 0 is none.
+
+    Examples
+    --------
+    >>> print(parse_limits(Completed((), 0, "max_aj_tasks 75000\nmax_u_jobs 0\nmax_jobs 0\n", "")))
+    75000 tasks of an array, any number of unfinished jobs
+    """
+    lines = [line.split() for line in done.stdout.splitlines()]
+    said = {line[0]: int(line[1]) for line in lines if len(line) == 2 and line[1].isdigit()}
+    if "max_aj_tasks" not in said:
+        return None
+    most = min((said[n] for n in ("max_u_jobs", "max_jobs") if said.get(n)), default=math.inf)
+    return SiteLimits(said["max_aj_tasks"] or math.inf, most)
 
 
 def check_kill(done: Completed) -> None:
@@ -243,12 +279,58 @@ def _cause(row: Mapping[str, str], *, began: bool) -> str | None:
     code = row.get("failed", "0").split()[0]
     if row.get("deleted_by", "NONE") not in ("NONE", ""):
         return "killed"
-    if code in _WALLTIME:
-        return "walltime"
     if code in _NODE:
         return "node"
-    if code in _SIGNALLED:
-        return "killed"
+    limit = _limit_met(row)
+    if code == _LIMIT:
+        return limit or "walltime"
+    signalled = int(row.get("exit_status", "0").split()[0]) - 128
+    if signalled in _FROM_OUTSIDE:
+        return limit or "killed"
     if code == "0" and row.get("exit_status", "0").split()[0] == "0":
         return "storage" if began else "not_started"
     return "crashed" if began else "setup"
+
+
+def _limit_met(row: Mapping[str, str]) -> str | None:
+    """Give the cause by the limit that was asked for and used up; None if there is no such."""
+    slots = int(row.get("slots", "1") or 1)
+    asked = _asked(row.get("category", ""))
+    used = {name: quantity(row.get(name, "")) for name in ("ru_wallclock", "cpu", "maxvmem")}
+    # Limits of memory and CPU time are a slot's.
+    if any(used["maxvmem"] >= asked[name] * slots * _NEARLY for name in _MEMORY if name in asked):
+        return "oom"
+    for name, measure in _TIMES.items():
+        times = 1 if measure == "ru_wallclock" else slots
+        if name in asked and used[measure] >= asked[name] * times * _NEARLY:
+            return "walltime"
+    return None
+
+
+def _asked(category: str) -> dict[str, float]:
+    """Read the limits out of a category such as `-l h_rt=60,h_vmem=2G -pe smp 2`."""
+    words = category.split()
+    lists = [words[at + 1] for at, word in enumerate(words[:-1]) if word == "-l"]
+    pairs = [pair.partition("=") for one in lists for pair in one.split(",")]
+    found = {name: quantity(value) for name, _, value in pairs}
+    return {name: value for name, value in found.items() if value > 0}
+
+
+def quantity(text: str) -> float:
+    """Read a time in seconds or a size in bytes; 0 for what is neither.
+
+    Examples
+    --------
+    >>> quantity("7s"), quantity("1:00:00"), quantity("200M"), quantity("1.785MB"), quantity("NONE")
+    (7.0, 3600.0, 209715200.0, 1871708.16, 0.0)
+    """
+    if ":" in text:
+        parts = [float(part or 0) for part in text.split(":")]
+        return sum(part * 60**power for power, part in enumerate(reversed(parts)))
+    found = _QUANTITY.fullmatch(text.strip())
+    if found is None:
+        return 0.0
+    # Grid Engine's small k, m and g are decimal.
+    letter = found[2]
+    base = 1000 if letter.islower() else 1024
+    return float(found[1]) * base ** " kmgt".index(letter.lower() or " ")

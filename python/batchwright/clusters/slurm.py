@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from batchwright.clusters.base import BatchState, Completed, SubmitResult
+from batchwright.clusters.base import BatchState, Completed, SiteLimits, SubmitResult
 from batchwright.clusters.scheduler import (
     FS_LATENCY,
     SCHEDULER_LATENCY,
@@ -41,8 +41,6 @@ DOUBTFUL: Final = (
     "Message receive failure",
     "Transport endpoint is not connected",
 )
-# Keeps scripts of arrays, which name each task, below a megabyte.
-_MOST_TASKS: Final = 5000
 _POLICY: Final = "Job violates accounting/QOS policy"
 _LIMIT: Final = re.compile(r"\b(?:QOS|Assoc)\w+")
 _ID: Final = re.compile(r"^(\d+)(?:;([\w.-]+))?$", re.MULTILINE)
@@ -111,15 +109,14 @@ class Slurm(Scheduler):
         hooks: Mapping[str, Callable[..., object]] | None = None,
     ) -> None:
         super().__init__(template, array_jobs, nodename, scheduler_latency, fs_latency, hooks)
-        self._most: int | None = None
 
-    def array_size(self, reg: Registry) -> int:
-        """How many chunks make an array, by Slurm's `MaxArraySize`."""
-        if super().array_size(reg) == 1:
-            return 1
-        if self._most is None:
-            self._most = parse_array_size(self.run(["scontrol", "show", "config"]))
-        return self._most
+    def limits_command(self) -> list[str]:
+        """Give the command that tells the site's limits."""
+        return ["scontrol", "show", "config"]
+
+    def parse_limits(self, done: Completed) -> SiteLimits | None:
+        """Read Slurm's `MaxArraySize`."""
+        return parse_limits(done)
 
     def submit_command(self, reg: Registry, jc: JobCollection) -> list[str]:
         """Give the command that takes the script by standard input."""
@@ -343,9 +340,10 @@ def says_too_much_memory(log: Path) -> bool:
         return False
 
 
-def parse_array_size(done: Completed) -> int:
-    """Read the largest array from Slurm's configuration; indices end below `MaxArraySize`."""
+def parse_limits(done: Completed) -> SiteLimits | None:
+    """Read the largest array from Slurm's configuration; indices end below `MaxArraySize`.
+
+    A user's limit on jobs is one of accounts and QOS, of which the strictest counts: unknown.
+    """
     found = re.search(r"^MaxArraySize\s*=\s*(\d+)", done.stdout, re.MULTILINE)
-    if done.exit_code != 0 or found is None:
-        return Scheduler.most_tasks
-    return max(1, min(int(found[1]) - 1, _MOST_TASKS))
+    return SiteLimits(array_size=max(1, int(found[1]) - 1)) if found else None
