@@ -117,6 +117,8 @@ class Store:
     @property
     def writeable(self) -> bool:
         """False once ownership was lost."""
+    def require_owner(self) -> None:
+        """Raise unless this process owns the registry at this moment."""
     @property
     def displaced(self) -> str:
         """Whom `break_lock` displaced ("user@host, pid 7"); empty if nobody."""

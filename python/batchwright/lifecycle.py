@@ -107,6 +107,7 @@ def remove_registry(reg: Registry, *, wait: float = 5.0) -> None:
         )
     require_idle(reg)
     time.sleep(wait)
+    reg.store.require_writeable()
     reg.store.abandon()
     shutil.rmtree(reg.file_dir)
 

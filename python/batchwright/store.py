@@ -5,6 +5,7 @@ Verbs get at all three through `Registry.store`; nothing else touches the extens
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -15,7 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from batchwright import _core
-from batchwright.errors import ConfigError, ReadOnlyRegistryError, RegistryNotFoundError
+from batchwright.errors import (
+    ConfigError,
+    OwnershipLostError,
+    ReadOnlyRegistryError,
+    RegistryNotFoundError,
+)
 from batchwright.settings import Settings
 
 
@@ -67,10 +73,11 @@ class Store:
                 f"registry `{self.file_dir}` belongs to process {self.pid}, and this is its fork "
                 f"{os.getpid()}: load it here with `load_registry`"
             )
-        if not self.writeable:
+        if self.closed:
             raise ReadOnlyRegistryError(
                 f"registry `{self.file_dir}` is read-only here: load it with `writeable=True`"
             )
+        self.core.require_owner()
 
     def update(self) -> bool:
         """Look at the scheduler, at most once a second, and merge what nodes wrote."""
@@ -93,7 +100,9 @@ class Store:
         if self.pid != os.getpid():
             self.closed = True
             return
-        self.core.save(False)
+        # Verbs made durable what they returned; whoever follows us has it.
+        with contextlib.suppress(OwnershipLostError):
+            self.core.save(False)
         self.core.close()
         self.closed = True
         self.core = opened(self.file_dir, writeable=False, break_lock=False)

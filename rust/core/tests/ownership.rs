@@ -263,6 +263,36 @@ fn break_lock_follows_at_once_and_says_whom_it_displaced() {
 }
 
 #[test]
+fn what_a_broken_lock_displaced_acknowledges_nothing_more() {
+    let Setting { fs, clock, root, registry } = setting();
+    let before = registry.read(digest);
+    // Its last beat is fresh and its lease runs: only a look tells it.
+    rival(&fs, &root, 2);
+    let error = registry.assign("late", Some("1")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OwnershipLost);
+    assert!(error.to_string().contains("ann@elsewhere, pid 7"), "{error}");
+    assert_eq!(registry.read(digest), before);
+    drop((clock, registry));
+}
+
+#[test]
+fn a_displaced_owner_publishes_no_void() {
+    let Setting { fs, root, registry, .. } = setting();
+    registry.define(segment(1), "{}").expect("defined");
+    let chunk = intend(&registry, &[&[1]], false).expect("intended")[0];
+    rival(&fs, &root, 2);
+    let before = fs.paths();
+    for error in [
+        registry.void(&[chunk]).unwrap_err(),
+        registry.take_back(&[chunk]).map(drop).unwrap_err(),
+        registry.require_owner().unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::OwnershipLost);
+    }
+    assert_eq!(fs.paths(), before);
+}
+
+#[test]
 fn an_owner_file_without_content_is_waited_for_not_stumbled_over() {
     let Setting { fs, clock, root, registry } = setting();
     fs.plant(&Layout::new(&root).owner(2), b"");

@@ -1,6 +1,6 @@
 //! The protocol of ownership as it is written, run by three contenders in simulated time: long
-//! pauses anywhere, crashes, snapshots. Whatever was acknowledged is in the history; a lease
-//! without one of its rules loses some of it, or this test proves nothing.
+//! pauses anywhere, crashes, snapshots, broken locks. Whatever was acknowledged is in the history;
+//! a protocol without one of its rules loses some of it, or this test proves nothing.
 #![allow(clippy::print_stdout, reason = "figures of what was tried")]
 
 #[path = "sim/mod.rs"]
@@ -76,6 +76,10 @@ struct View {
     /// The mutant that dates a beat by its end.
     dates_by_end: bool,
     is_beating: AtomicBool,
+    /// Looks at the owners show what the last look before it was set has shown: the lease has to
+    /// do without them.
+    is_stale: AtomicBool,
+    owners: Mutex<Vec<String>>,
 }
 
 impl View {
@@ -131,7 +135,15 @@ impl Fs for Seen {
     }
 
     fn look(&self, folder: &Path) -> Result<Vec<String>> {
-        self.0.step(|| self.0.fs.look(&self.0.real(folder)))
+        let names = self.0.step(|| self.0.fs.look(&self.0.real(folder)))?;
+        if !folder.ends_with("owner") {
+            return Ok(names);
+        }
+        let mut owners = self.0.owners.lock().expect("no panic");
+        if !self.0.is_stale.load(Ordering::SeqCst) {
+            *owners = names;
+        }
+        Ok(owners.clone())
     }
 
     fn tail(&self, path: &Path, offset: u64) -> Result<Vec<u8>> {
@@ -223,6 +235,8 @@ impl Clock for SeenClock {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Variant {
     AsWritten,
+    Breaking,
+    BreakingStale,
     NoCheckAfter,
     NoCheckBefore,
     BeatAtEnd,
@@ -239,6 +253,16 @@ impl Variant {
     }
 }
 
+impl Variant {
+    fn is_stale(self) -> bool {
+        self != Self::Breaking
+    }
+
+    fn breaks_locks(self) -> bool {
+        matches!(self, Self::Breaking | Self::BreakingStale)
+    }
+}
+
 #[derive(Default)]
 struct Told {
     acknowledged: Vec<String>,
@@ -251,8 +275,8 @@ fn contend(view: &Arc<View>, variant: Variant, told: &Mutex<Told>, seed: u64) {
     let mut number = 0;
     turns.pause(view.me, 1.0 + view.me as f64);
     while !is_over() {
-        let opening =
-            Opening { writeable: true, break_lock: false, lease: variant.lease(), user: "sim" };
+        let break_lock = variant.breaks_locks() && random.below(3) == 0;
+        let opening = Opening { writeable: true, break_lock, lease: variant.lease(), user: "sim" };
         let fs: Arc<dyn Fs> = Arc::new(Seen(view.clone()));
         let clock = Arc::new(SeenClock(view.clone()));
         let opened = Registry::open_with(fs, clock, &view.mine, opening, &is_over);
@@ -278,7 +302,10 @@ fn contend(view: &Arc<View>, variant: Variant, told: &Mutex<Told>, seed: u64) {
             }
             number += 1;
             let name = format!("{}.{number}", view.me);
-            if registry.assign(&name, Some("")).is_err() {
+            view.is_stale.store(variant.is_stale(), Ordering::SeqCst);
+            let assigned = registry.assign(&name, Some(""));
+            view.is_stale.store(false, Ordering::SeqCst);
+            if assigned.is_err() {
                 break;
             }
             told.lock().expect("no panic").acknowledged.push(name);
@@ -321,6 +348,8 @@ fn run(variant: Variant, seed: u64) -> (u64, u64, u64) {
                 is_dead: AtomicBool::new(false),
                 dates_by_end: variant == Variant::BeatAtEnd,
                 is_beating: AtomicBool::new(false),
+                is_stale: AtomicBool::new(false),
+                owners: Mutex::default(),
             });
             let told = &told;
             scope.spawn(move || contend(&view, variant, told, own ^ 0x5555));
@@ -349,6 +378,7 @@ fn tally(variant: Variant, seeds: impl Iterator<Item = u64>) -> u64 {
 #[test]
 fn what_was_acknowledged_is_in_the_history() {
     assert_eq!(tally(Variant::AsWritten, rounds(40)), 0);
+    assert_eq!(tally(Variant::Breaking, rounds(40)), 0);
 }
 
 /// Without one of its rules the protocol loses something, which this simulation sees. The rarer
@@ -359,6 +389,7 @@ fn each_rule_is_needed() {
     let soak = std::env::var("BATCHWRIGHT_SOAK").is_ok();
     let mutants = [
         (Variant::NoCheckAfter, 100),
+        (Variant::BreakingStale, 100),
         (Variant::NoCheckBefore, if soak { 2000 } else { 0 }),
         (Variant::BeatAtEnd, if soak { 6000 } else { 0 }),
     ];

@@ -145,6 +145,10 @@ impl Store {
         py.detach(|| self.registry.is_writeable())
     }
 
+    fn require_owner(&self, py: Python<'_>) -> PyResult<()> {
+        enter(py, |_| self.registry.require_owner())
+    }
+
     #[getter]
     fn displaced(&self) -> String {
         self.registry.displaced().unwrap_or_default()

@@ -273,6 +273,7 @@ impl Registry {
         if candidates.is_empty() {
             return Ok(IdSet::default());
         }
+        self.ensure_sole(&mut inner)?;
         let voided = self.void_tasks(&inner.tables, &candidates, "it vanished")?;
         // Whoever was claimed meanwhile lives; the others' records are all there now.
         let synced = self.sync_tasks(&mut inner, &candidates, true, &|| false)?;
@@ -338,7 +339,8 @@ impl Registry {
     }
 
     /// Tells executors of these tasks to stop or not to start. True for each void that was won
-    /// as the first of its run: nothing can start there any more.
+    /// as the first of its run: nothing can start there any more. Only for a sure owner: voids
+    /// of one that was displaced would stop its successor's runs.
     fn void_tasks(
         &self,
         tables: &Tables,
@@ -372,7 +374,8 @@ impl Registry {
 
     /// Before a kill: voids for all tasks of these chunks.
     pub fn void(&self, chunks: &[ChunkId]) -> Result<()> {
-        let inner = self.lock_to_write()?;
+        let mut inner = self.lock_to_write()?;
+        self.ensure_sole(&mut inner)?;
         let tasks = all_tasks(&inner.tables, chunks);
         self.void_tasks(&inner.tables, &tasks, "killed").map(drop)
     }
@@ -398,6 +401,7 @@ impl Registry {
     /// an executor had claimed after all, which stay submitted.
     pub fn take_back(&self, chunks: &[ChunkId]) -> Result<Vec<ChunkId>> {
         let mut inner = self.lock_to_write()?;
+        self.ensure_sole(&mut inner)?;
         let (mut back, mut claimed) = (Vec::new(), Vec::new());
         for chunk in chunks {
             let mut tasks = inner.tables.tasks_of(*chunk);

@@ -172,10 +172,7 @@ impl Registry {
     /// Whether appended records are durable and count is unknown after an error, so this process
     /// then writes no more: its tables would not be those that a reader sees.
     fn sync_or_lose(&self, inner: &mut Inner) -> Result<()> {
-        let synced = inner
-            .writer()?
-            .sync()
-            .and_then(|()| self.ensure_lease(inner, |lease| lease.lease - lease.margin));
+        let synced = inner.writer()?.sync().and_then(|()| self.ensure_counts(inner));
         synced.inspect_err(|error| {
             if matches!(inner.role, Role::Owner(_)) {
                 inner.lose(format!("its journal could not be written: {error}"));
@@ -209,14 +206,8 @@ impl Registry {
         let began = self.clock.boottime();
         let (epoch, lease) = (writer.epoch, writer.lease);
         let owner = Owner::this_process(&self.user, self.clock.as_ref());
-        let claimed = ownership::claim(self.fs.as_ref(), &self.layout, epoch + 1, &owner)?;
-        if !claimed {
-            let why = match ownership::read_owner(self.fs.as_ref(), &self.layout, epoch + 1) {
-                Ok(owner) => format!("{} took it over", owner.describe()),
-                Err(_) => "another process took it over".to_owned(),
-            };
-            inner.lose(why.clone());
-            return Err(lost(&why));
+        if !ownership::claim(self.fs.as_ref(), &self.layout, epoch + 1, &owner)? {
+            return Err(self.displaced_by(inner, epoch + 1));
         }
         // Nobody came between: what is durable of the own journal counts, the rest comes again.
         let old = inner.writer()?;
@@ -237,13 +228,33 @@ impl Registry {
     pub(super) fn ensure_sole(&self, inner: &mut Inner) -> Result<()> {
         self.ensure_owner(inner)?;
         self.ensure_lease(inner, |lease| lease.renew)?;
+        self.ensure_newest(inner)
+    }
+
+    /// Raises unless this process owns the registry at this moment.
+    pub fn require_owner(&self) -> Result<()> {
+        self.ensure_sole(&mut *self.lock_to_write()?)
+    }
+
+    /// After a sync: whether what it covered counts. Whoever claims later than this looks reads
+    /// it, and who claimed before shows. Where looks may be stale the lease still holds, except
+    /// against `break_lock`.
+    fn ensure_counts(&self, inner: &mut Inner) -> Result<()> {
+        self.ensure_lease(inner, |lease| lease.lease - lease.margin)?;
+        self.ensure_newest(inner)
+    }
+
+    fn ensure_newest(&self, inner: &mut Inner) -> Result<()> {
         let (highest, _) = ownership::highest(self.fs.as_ref(), &self.layout)?;
-        if highest <= inner.epoch {
-            return Ok(());
-        }
-        let why = "another process took it over".to_owned();
+        if highest <= inner.epoch { Ok(()) } else { Err(self.displaced_by(inner, highest)) }
+    }
+
+    fn displaced_by(&self, inner: &mut Inner, epoch: u64) -> Error {
+        let by = ownership::read_owner(self.fs.as_ref(), &self.layout, epoch);
+        let by = by.map_or_else(|_| "another process".to_owned(), |owner| owner.describe());
+        let why = format!("{by} took it over");
         inner.lose(why.clone());
-        Err(lost(&why))
+        lost(&why)
     }
 
     /// Makes everything written so far durable.
@@ -327,9 +338,7 @@ impl Registry {
         let is_promised = writer.unsynced.iter().any(|r| !matches!(r, Record::Beat(_)));
         let synced = writer.sync();
         let checked = match synced {
-            Ok(()) if is_promised => {
-                self.ensure_lease(&mut inner, |lease| lease.lease - lease.margin)
-            }
+            Ok(()) if is_promised => self.ensure_counts(&mut inner),
             other => other,
         };
         let epoch = inner.epoch;
@@ -349,7 +358,7 @@ impl Registry {
         let Role::Owner(writer) = &mut inner.role else { return false };
         let began = self.clock.boottime();
         let beat = Record::Beat(self.clock.now());
-        let (lease, epoch) = (writer.lease, writer.epoch);
+        let lease = writer.lease;
         // The next write claims anew; a beat must not hide that the lease ran out.
         if began - writer.beat <= lease.renew {
             writer.unsynced.retain(|record| !matches!(record, Record::Beat(_)));
@@ -360,15 +369,9 @@ impl Registry {
             let place = writer.place();
             inner.place = place;
         }
-        if let Ok((highest, _)) = ownership::highest(self.fs.as_ref(), &self.layout)
-            && highest > epoch
-        {
-            let by = ownership::read_owner(self.fs.as_ref(), &self.layout, highest);
-            let by = by.map_or_else(|_| "another process".to_owned(), |owner| owner.describe());
-            inner.lose(format!("{by} took it over"));
-            return false;
-        }
-        true
+        // A failed look is no evidence; each write looks again.
+        let newest = self.ensure_newest(&mut inner);
+        newest.is_ok() || matches!(inner.role, Role::Owner(_))
     }
 }
 
