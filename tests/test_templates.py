@@ -56,7 +56,7 @@ SNAPSHOTS = {
 module load gcc/12
 export A=$(hostname)
 ulimit -c 0
-exec /opt/exec run /r/c.bwc
+exec /opt/exec run /r/c.bwc --task "${SLURM_ARRAY_TASK_ID}"
 """,
     "sge": """#!/bin/bash -l
 #$ -S /bin/bash
@@ -68,7 +68,7 @@ exec /opt/exec run /r/c.bwc
 module load gcc/12
 export A=$(hostname)
 ulimit -c 0
-exec /opt/exec run /r/c.bwc
+exec /opt/exec run /r/c.bwc --task "${SLURM_ARRAY_TASK_ID}"
 """,
     "torque": """#!/bin/bash -l
 #PBS -l nodes=1:ppn=4
@@ -80,7 +80,7 @@ cd /r || exit 1
 module load gcc/12
 export A=$(hostname)
 ulimit -c 0
-exec /opt/exec run /r/c.bwc
+exec /opt/exec run /r/c.bwc --task "${SLURM_ARRAY_TASK_ID}"
 """,
     "lsf": """#!/bin/bash -l
 #BSUB -n 4
@@ -93,7 +93,7 @@ exec /opt/exec run /r/c.bwc
 module load gcc/12
 export A=$(hostname)
 ulimit -c 0
-exec /opt/exec run /r/c.bwc
+exec /opt/exec run /r/c.bwc --task "${SLURM_ARRAY_TASK_ID}"
 """,
 }
 

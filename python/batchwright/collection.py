@@ -63,7 +63,8 @@ class JobCollection:
     def exec_command(self) -> str:
         """The command that runs the collection, or the array task that this is, as shell."""
         if not self.tasks:
-            return shlex.join(self.command)
+            words = shlex.join(self.command)
+            return f'{words} --task "${{{self.array_var}}}"' if self.array_jobs else words
         words = shlex.join(self.command[:-1])
         files = "\n".join(str(path) for path in self.tasks)
         return f'{words} "$(sed -n "${{{self.array_var}}}p" <<\'{_END}\'\n{files}\n{_END}\n)"'

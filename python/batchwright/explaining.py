@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from batchwright import ids as job_ids
-from batchwright.errors import BatchwrightError
+from batchwright.clusters.base import as_listing
+from batchwright.errors import OwnershipLostError
+from batchwright.ids import IdsLike, single
 
 if TYPE_CHECKING:
     from batchwright.registry import Registry
@@ -77,7 +78,7 @@ class Explanation:
     __repr__ = __str__
 
 
-def explain(reg: Registry, id: int) -> Explanation:
+def explain(reg: Registry, id: IdsLike) -> Explanation:
     """Tell why a job is in its state.
 
     Parameters
@@ -97,7 +98,7 @@ def explain(reg: Registry, id: int) -> Explanation:
     """
     from batchwright.tables import get_job_status
 
-    (job,) = job_ids.selected(reg.store, id, job_ids.JobIds)
+    job = single(reg.store, id)
     row: dict[str, Any] = get_job_status(reg, job).to_pylist()[0]
     state, cause = row["state"], row["cause"]
     advice = _ADVICE.get(cause or "", _STATES.get(state, ""))
@@ -160,7 +161,7 @@ def _system(reg: Registry, batch: str, row: dict[str, Any], *, is_open: bool) ->
     now = datetime.now(UTC)
     try:
         if is_open:
-            listing = backend.list_jobs(reg)
+            listing = as_listing(backend.list_jobs(reg))
             if listing is None:
                 yield Evidence("queue", None, None, f"{backend.name} cannot list jobs")
             elif batch in listing:
@@ -176,7 +177,9 @@ def _system(reg: Registry, batch: str, row: dict[str, Any], *, is_open: bool) ->
         if batch in known:
             text = known[batch] or "it is still on its way"
             yield Evidence("accounting", now, 0.0, text)
-    except (BatchwrightError, OSError) as error:
+    except OwnershipLostError:
+        raise
+    except Exception as error:
         yield Evidence("queue", now, 0.0, f"{backend.name} does not answer: {error}")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from batchwright import ids as job_ids
 from batchwright import looking
-from batchwright.errors import BatchwrightError
+from batchwright.errors import OwnershipLostError, SchedulerError
 from batchwright.ids import IdsLike, JobIds
 from batchwright.lifecycle import require_idle
 
@@ -35,6 +35,11 @@ def kill_jobs(reg: Registry, ids: IdsLike = None) -> pa.Table:
     pyarrow.Table
         `job_id`, `batch_id`, `killed` and `requested` of each unfinished job of the chunks.
 
+    Raises
+    ------
+    SchedulerError
+        If the cluster functions have no way to kill. A kill that fails warns.
+
     Examples
     --------
     >>> import batchwright as bw
@@ -52,10 +57,15 @@ def kill_jobs(reg: Registry, ids: IdsLike = None) -> pa.Table:
     hit = store.core.chunks_of(requested.core)
     if not hit:
         return _table([], frozenset(), requested)
+    alive = tuple(batch for _, batch, _, _ in hit if batch)
+    if alive and not backend.can_kill:
+        raise SchedulerError(
+            f"cluster functions `{backend.name}` cannot kill jobs: stop them by hand, or give a "
+            "function that does"
+        )
     backend.run_hook("pre_kill", reg, requested)
     chunks = [chunk for chunk, *_ in hit]
     store.core.void(chunks)
-    alive = tuple(batch for _, batch, _, _ in hit if batch)
     stopped = _kill(reg, alive)
     gone = chunks if stopped else []
     if gone:
@@ -73,7 +83,9 @@ def _kill(reg: Registry, batch_ids: tuple[str, ...]) -> bool:
         return True
     try:
         reg.cluster_functions.kill(reg, batch_ids)
-    except BatchwrightError as error:
+    except OwnershipLostError:
+        raise
+    except Exception as error:  # a backend of the user's own may raise anything
         warnings.warn(f"killing failed: {error}", stacklevel=3)
         return False
     return True

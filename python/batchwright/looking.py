@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from batchwright import settling
-from batchwright.errors import BatchwrightError, OwnershipLostError
+from batchwright.clusters.base import ClusterFunctions, as_listing
+from batchwright.errors import OwnershipLostError
 
 if TYPE_CHECKING:
-    from batchwright.clusters.base import BatchState, ClusterFunctions
+    from batchwright.clusters.base import BatchState
     from batchwright.registry import Registry
 
 LEAST_AGE = 1.0
@@ -49,7 +50,7 @@ def sync(reg: Registry, *, expire_after: int | None = None) -> bool:
 def _expire(reg: Registry, backend: ClusterFunctions, limit: int) -> bool:
     """Give up what vanished; the system's accounting may know why."""
     core = reg.store.core
-    if type(backend).account is _no_account():
+    if type(backend).account is ClusterFunctions.account:
         return bool(core.expire(limit))
     gone = {batch: claimed for _, batch, claimed in core.vanished(limit) if batch}
     if not gone:
@@ -59,15 +60,9 @@ def _expire(reg: Registry, backend: ClusterFunctions, limit: int) -> bool:
         causes = backend.account(reg, gone)
     except OwnershipLostError:
         raise
-    except (BatchwrightError, OSError) as error:
+    except Exception as error:
         _log.warning("asking `%s` what became of jobs failed: %s", backend.name, error)
     return bool(core.expire(limit, dict(causes)))
-
-
-def _no_account() -> object:
-    from batchwright.clusters.base import ClusterFunctions
-
-    return ClusterFunctions.account
 
 
 def has_open_jobs(reg: Registry) -> bool:
@@ -84,10 +79,10 @@ def look(reg: Registry, backend: ClusterFunctions) -> bool:
         return False
     last.identity, last.at, last.succeeded = backend.identity, now, False
     try:
-        listing = backend.list_jobs(reg)
+        listing = as_listing(backend.list_jobs(reg))
     except OwnershipLostError:
         raise
-    except (BatchwrightError, OSError) as error:
+    except Exception as error:  # a backend of the user's own may raise anything
         # No look is no evidence: states stay, and the next verb asks again.
         _log.warning("listing the jobs of `%s` failed: %s", backend.name, error)
         return False

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from batchwright import store
-from batchwright.errors import BatchwrightError, OwnershipLostError
+from batchwright.errors import OwnershipLostError
 
 if TYPE_CHECKING:
     from batchwright.clusters.base import ClusterFunctions
@@ -103,7 +103,7 @@ def _ask(
         return backend.find_submitted(reg, asked) or {}
     except OwnershipLostError:
         raise
-    except (BatchwrightError, OSError) as error:
+    except Exception as error:
         _log.warning("looking for jobs of unknown fate on `%s` failed: %s", backend.name, error)
         return None
 

@@ -495,7 +495,7 @@ def _submit_one(handing: _Handing, jc: JobCollection, chunks: Sequence[str]) -> 
         backend.run_hook("pre_submit_job", reg, jc)
         _log.debug("submitting %s: %s", jc.job_name, jc.exec_command)
         try:
-            result = backend.submit(reg, jc)
+            result = _checked(backend, backend.submit(reg, jc))
         except SchedulerError as error:
             _doubt(handing, jc, chunks, error)
             return
@@ -512,6 +512,16 @@ def _submit_one(handing: _Handing, jc: JobCollection, chunks: Sequence[str]) -> 
         seconds = handing.wait(iteration)
         _tell(f"not accepted yet ({result.message or 'busy'}), again in {seconds:.3g} s")
         time.sleep(seconds)
+
+
+def _checked(backend: ClusterFunctions, result: object) -> SubmitResult:
+    from batchwright.clusters.base import SubmitResult
+
+    if not isinstance(result, SubmitResult):
+        raise SubmitError(
+            f"`submit` of cluster functions `{backend.name}` gave {result!r}: give a `SubmitResult`"
+        )
+    return result
 
 
 def _doubt(
@@ -553,14 +563,16 @@ def _record(reg: Registry, jc: JobCollection, chunks: Sequence[str], result: Sub
             f"cluster functions `{reg.cluster_functions.name}` accepted `{jc.job_name}` without a "
             "batch id: give one in `SubmitResult`"
         )
+    tasks = max(jc.array_jobs, 1)
+    if len(batch_ids) != tasks:
+        what = f"an array of {tasks} tasks" if jc.array_jobs else "one job"
+        raise SubmitError(
+            f"cluster functions `{reg.cluster_functions.name}` gave {len(batch_ids)} batch ids for "
+            f"{what}: give one for each"
+        )
     if len(chunks) == 1:
         reg.store.core.submitted(chunks[0], batch_ids, result.log_file)
         return
-    if len(batch_ids) != len(chunks):
-        raise SubmitError(
-            f"cluster functions `{reg.cluster_functions.name}` gave {len(batch_ids)} batch ids for "
-            f"an array of {len(chunks)} tasks"
-        )
     for chunk, batch in zip(chunks, batch_ids, strict=True):
         reg.store.core.submitted(chunk, [batch], result.log_file)
 

@@ -34,18 +34,26 @@ class Collection:
         The header of the collection file, as read from its JSON.
     root
         The registry's folder.
+    uri
+        The collection's own file, for hooks.
     seeder
         Seeds the global generators; one that is installed also seeds modules which jobs import.
     """
 
     def __init__(
-        self, header: Mapping[str, Any], root: str | Path, *, seeder: Seeder | None = None
+        self,
+        header: Mapping[str, Any],
+        root: str | Path,
+        *,
+        uri: str | Path = "",
+        seeder: Seeder | None = None,
     ) -> None:
         self._python: Mapping[str, Any] = header["python"]
         self._work_dir = str(header["work_dir"])
         self._seed = int(header["seed"])
         self._resources: Mapping[str, Any] = header.get("resources") or {}
         self._root = str(root)
+        self._uri = str(uri)
         self._objects = Objects(self._root, header.get("access", "private"))
         self._seeder = seeder or Seeder()
         self._calls: list[Call] = []
@@ -132,9 +140,24 @@ class Collection:
         return self._resources
 
     @property
-    def work_dir(self) -> str:
+    def work_dir(self) -> Path:
         """Where its jobs run."""
-        return self._work_dir
+        return _path(self._work_dir)
+
+    @property
+    def file_dir(self) -> Path:
+        """The registry's folder."""
+        return _path(self._root)
+
+    @property
+    def uri(self) -> Path:
+        """The collection's own file."""
+        return _path(self._uri)
+
+    @property
+    def job_hash(self) -> str:
+        """Names the chunk, as in the job table."""
+        return os.path.basename(self._uri).partition(".")[0]
 
     def _check_version(self) -> None:
         wanted = tuple(self._python.get("version") or sys.version_info[:2])
@@ -174,6 +197,12 @@ class Collection:
             found = getattr(sys.modules.get(name), "__version__", recorded)
             if found != recorded:
                 say(f"batchwright: defined with {name} {recorded}, this node has {found}")
+
+
+def _path(text: str) -> Path:
+    from pathlib import Path  # (a worker without hooks does not need it)
+
+    return Path(text)
 
 
 def _run_file(path: str) -> dict[str, Any]:

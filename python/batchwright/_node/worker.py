@@ -66,7 +66,9 @@ class Worker:
         self._marker = bytes.fromhex(init["marker"])
         self._is_first: bool = init["first"]
         self._seeder = Seeder()
-        self._collection = Collection(header, init["root"], seeder=self._seeder)
+        self._collection = Collection(
+            header, init["root"], uri=init["collection"], seeder=self._seeder
+        )
         self._results = ResultFile(
             init["results"], access=header["access"], inline=header["limits"]["inline_result"]
         )

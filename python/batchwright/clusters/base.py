@@ -7,6 +7,7 @@ import difflib
 import inspect
 import logging
 import math
+import operator
 import os
 import re
 import signal
@@ -18,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
-from batchwright import serialization
+from batchwright import resources, serialization
 from batchwright.clusters import remote
 from batchwright.errors import ConfigError, SchedulerError
 
@@ -81,12 +82,27 @@ class SubmitResult:
         Where the scheduler puts the log, if not where it was asked to.
     message
         What went wrong.
+
+    Examples
+    --------
+    >>> SubmitResult(0, "4711").batch_ids
+    ('4711',)
     """
 
     status: int
     batch_ids: Sequence[str] = ()
     log_file: str | None = None
     message: str = ""
+
+    def __post_init__(self) -> None:
+        _set = object.__setattr__
+        _set(self, "status", _status(self.status))
+        ids = cast("object", self.batch_ids)
+        if ids is None or isinstance(ids, str | int):
+            # One id is meant as one, not as the letters it is made of.
+            _set(self, "batch_ids", () if ids is None else (str(ids),))
+        if self.log_file is not None:
+            _set(self, "log_file", os.fspath(self.log_file))
 
     @classmethod
     def from_failure(cls, completed: Completed, status: int = 101) -> Self:
@@ -117,6 +133,15 @@ def _limit(what: str, most: float | None) -> str:
     if most is None:
         return f"an unknown number of {what}"
     return f"any number of {what}" if math.isinf(most) else f"{most:.0f} {what}"
+
+
+def _status(value: object) -> int:
+    try:
+        return operator.index(cast("Any", value))
+    except TypeError:
+        raise ConfigError(
+            f"`status` is {value!r}: give 0 for success, 1 to 100 for a temporary error, or more"
+        ) from None
 
 
 class ClusterFunctions(ABC):
@@ -159,6 +184,11 @@ class ClusterFunctions(ABC):
     @abstractmethod
     def submit(self, reg: Registry, jc: JobCollection) -> SubmitResult:
         """Hand a collection over."""
+
+    @property
+    def can_kill(self) -> bool:
+        """Whether there is a way to stop jobs."""
+        return type(self).kill is not ClusterFunctions.kill
 
     def kill(self, reg: Registry, batch_ids: Sequence[str]) -> None:
         """Stop jobs; raise `SchedulerError` if that fails."""
@@ -236,6 +266,8 @@ class ClusterFunctions(ABC):
 
 def check_hooks(hooks: Mapping[str, Callable[..., object]] | None) -> Mapping[str, Any]:
     """Refuse hooks of unknown names, which would never run."""
+    if hooks is not None and not isinstance(cast("object", hooks), Mapping):
+        raise ConfigError(f"`hooks` is {hooks!r}: give a mapping of names to functions")
     for hook, function in (hooks or {}).items():
         if hook not in (*HOOKS, *NODE_HOOKS):
             near = difflib.get_close_matches(hook, (*HOOKS, *NODE_HOOKS), n=1)
@@ -273,6 +305,11 @@ class _FromFunctions(ClusterFunctions):
         self._queued = list_jobs_queued
         self._running = list_jobs_running
 
+    @property
+    def can_kill(self) -> bool:
+        """Whether a function for it was given."""
+        return self._kill is not None
+
     def submit(self, reg: Registry, jc: JobCollection) -> SubmitResult:
         return self._submit(reg, jc)
 
@@ -284,7 +321,7 @@ class _FromFunctions(ClusterFunctions):
 
     def list_jobs(self, reg: Registry) -> Mapping[str, BatchState] | None:
         if self._list is not None:
-            return as_listing(self._list(reg))
+            return self._list(reg)
         if self._queued is None and self._running is None:
             return None
         queued = self._queued(reg) if self._queued else ()
@@ -297,7 +334,7 @@ class _FromFunctions(ClusterFunctions):
 
 
 def as_listing(found: Any) -> Mapping[str, BatchState] | None:
-    """Accept what a user's listing gives: states by batch id, as objects or words."""
+    """Accept what a listing gives: states by batch id, as objects or words."""
     if found is None:
         return None
     if not isinstance(found, Mapping):
@@ -341,21 +378,36 @@ def make_cluster_functions(
     >>> functions.name
     'nowhere'
     """
-    for what, function in {"submit_job": submit_job, "kill_job": kill_job}.items():
+    if not callable(submit_job):
+        raise ConfigError(f"`submit_job` is {submit_job!r}: give a function")
+    functions: dict[str, object] = {
+        "kill_job": kill_job,
+        "list_jobs": list_jobs,
+        "list_jobs_queued": list_jobs_queued,
+        "list_jobs_running": list_jobs_running,
+    }
+    for what, function in functions.items():
         if function is not None and not callable(function):
-            raise ConfigError(f"`{what}` is {function!r}: give a function")
+            raise ConfigError(f"`{what}` is {function!r}: give a function, or None")
+    if array_var is not None:
+        _variable(array_var)
     return _FromFunctions(
-        name,
+        resources.text("name", name),
         submit_job,
         kill_job,
         list_jobs,
         list_jobs_queued,
         list_jobs_running,
         array_var,
-        scheduler_latency,
-        fs_latency,
+        resources.positive("scheduler_latency", scheduler_latency, zero=True),
+        resources.positive("fs_latency", fs_latency, zero=True),
         hooks,
     )
+
+
+def _variable(name: object) -> None:
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ConfigError(f"`array_var` is {name!r}: give the name of a variable")
 
 
 def dump_functions(backend: ClusterFunctions) -> dict[str, Any] | None:
@@ -418,7 +470,11 @@ def run_command(
     >>> run_command(["no-such-program"]).exit_code
     127
     """
+    if isinstance(argv, str | bytes | os.PathLike):
+        raise TypeError(f"argv is {argv!r}: give a list of words, such as ['squeue', '--me']")
     words = tuple(os.fspath(word) for word in argv)
+    if not words:
+        raise ValueError("argv is empty: give a command")
     _log.debug("running %s on %s", words, nodename)
     if remote.is_here(nodename):
         return _run(words, words, stdin or "", timeout, env)

@@ -79,7 +79,7 @@ def run_here(uri: Path, root: Path) -> None:
     rows = collection.rows()
     cause: str | None = "stopped"
     try:
-        with in_process(json.loads(collection.header), root) as prepared:
+        with in_process(json.loads(collection.header), root, uri) as prepared:
             if isinstance(prepared, BaseException):
                 _fail_all(run, rows, prepared)
                 cause = None
@@ -94,10 +94,12 @@ def run_here(uri: Path, root: Path) -> None:
 
 
 @contextlib.contextmanager
-def in_process(header: Mapping[str, Any], root: Path) -> Generator[Collection | BaseException]:
+def in_process(
+    header: Mapping[str, Any], root: Path, uri: Path | str = ""
+) -> Generator[Collection | BaseException]:
     """Prepare a collection here, or give why that failed; afterwards all is as it was."""
     seeder = Seeder()
-    collection = Collection(header, root, seeder=seeder)
+    collection = Collection(header, root, uri=uri, seeder=seeder)
     before, path = Path.cwd(), list(sys.path)
     seeder.install()
     try:
