@@ -245,6 +245,8 @@ def test_unknown_jobs(registry: bw.Registry) -> None:
         {"chunks": [1], "chunk_size": 2},
         {"chunk_size": 1, "n_chunks": 1},
         {"chunks": [1]},
+        {"chunks": 1},
+        {"chunks": "12"},
         {"chunks": [1.5, 2]},
         {"chunks": ["a", "b"]},
         {"chunks": [None, 1]},

@@ -83,6 +83,12 @@ def test_wrong_patterns(printed: bw.Registry, pattern: str, shown: str) -> None:
         printed.grep_logs(pattern=pattern)
 
 
+@pytest.mark.parametrize("pattern", [None, 1, b"hello", re.compile(b"hello")])
+def test_patterns_are_texts(printed: bw.Registry, pattern: Any) -> None:
+    with pytest.raises(TypeError, match="pattern is"):
+        printed.grep_logs(pattern=pattern)
+
+
 def test_the_columns_have_types_without_rows(printed: bw.Registry) -> None:
     table = printed.grep_logs(pattern="nothing like this")
     assert [str(field.type) for field in table.schema] == ["int64", "int64", "string"]

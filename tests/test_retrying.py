@@ -60,13 +60,63 @@ def test_what_lacked_grows_up_to_its_cap(registry: bw.Registry) -> None:
         {"causes": "oom"},
         {"causes": ["omm"]},
         {"limit": 0},
+        {"causes": None},
         {"grow": {"oom": {"memory": -1}}},
+        {"grow": {"oom": 2}},
+        {"grow": 2},
         {"caps": {"memory": "much"}},
+        {"caps": 1000},
+        {"chunk_size": 0},
     ],
 )
 def test_arguments_that_are_wrong(registry: bw.Registry, arguments: dict[str, object]) -> None:
     with pytest.raises(bw.ConfigError):
         registry.retry_jobs(**arguments)  # pyright: ignore[reportArgumentType]
+
+
+def test_both_ways_to_chunk_are_refused_without_jobs_too(registry: bw.Registry) -> None:
+    with pytest.raises(bw.SubmitError, match="only one of them"):
+        registry.retry_jobs(chunk_size=1, n_chunks=1)
+
+
+@pytest.fixture
+def failed(registry: bw.Registry) -> bw.Registry:
+    """One job, which failed; a default that it was submitted without."""
+    registry.cluster_functions = bw.Interactive()
+    registry.batch_map(lambda x: 1 / x, [0])
+    asked = {"timeout": 3, "memory": 1, "threads": 3, "queue": "fast"}
+    registry.submit_jobs(resources=asked)
+    registry.default_resources = {"walltime": 60}
+    return registry
+
+
+def _asked(reg: bw.Registry) -> dict[str, object]:
+    (asked,) = reg.get_job_resources()["resources"].to_pylist()
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def test_growing_loses_no_fraction_where_there_may_be_one(failed: bw.Registry) -> None:
+    grow = {"error": {"timeout": 1.5, "memory": 1.5, "threads": 1.5}}
+    failed.retry_jobs(causes=["error"], grow=grow)
+    assert _asked(failed) == {"timeout": 4.5, "memory": 1.5, "threads": 5, "queue": "fast"}
+
+
+def test_the_last_resources_are_asked_for_again(failed: bw.Registry) -> None:
+    failed.retry_jobs(causes=(cause for cause in ["error"]), grow=None)
+    assert _asked(failed) == {"timeout": 3, "memory": 1, "threads": 3, "queue": "fast"}
+
+
+def test_only_numbers_grow(failed: bw.Registry) -> None:
+    with pytest.raises(bw.ConfigError, match="only numbers grow"):
+        failed.retry_jobs(causes=["error"], grow={"error": {"queue": 2}})
+
+
+@pytest.mark.parametrize("ids", [None, [], [1, 2]])
+def test_one_job_is_explained(registry: bw.Registry, ids: object) -> None:
+    registry.batch_map(abs, [1, 2])
+    with pytest.raises((TypeError, ValueError), match="exactly one job id"):
+        registry.explain(ids)  # pyright: ignore[reportArgumentType]
+    assert registry.explain(registry.find_jobs(ids=2)).job_id == 2
 
 
 def test_states_explained(registry: bw.Registry) -> None:

@@ -213,6 +213,24 @@ def test_a_plan_is_what_would_be_done(registry: bw.Registry, queue: Queue) -> No
     assert registry.get_status().submitted == 0
 
 
+def test_a_plan_takes_what_submitting_takes_and_prints(registry: bw.Registry, queue: Queue) -> None:
+    plan = registry.plan_submission([1], sleep=1, progress=False)
+    assert str(plan) == repr(plan)
+    assert str(plan).startswith("1 job in 1 chunk by 1 call")
+    with pytest.raises(bw.ConfigError, match="sleep"):
+        registry.plan_submission(sleep="long")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(IndexError, match="no chunk at place 1"):
+        plan.script(1)
+
+
+@pytest.mark.parametrize("timeout", [None, float("inf")])
+def test_waiting_without_an_end(registry: bw.Registry, queue: Queue, timeout: float | None) -> None:
+    registry.submit_jobs([1, 2])
+    queue.run()
+    assert registry.wait_for_jobs(timeout=timeout)
+    assert list(registry.as_completed(timeout=timeout)) == [1, 2]
+
+
 def test_vanished_jobs_expire_after_looks(registry: bw.Registry, queue: Queue) -> None:
     registry.submit_jobs(1)
     queue.waiting.clear()
@@ -260,3 +278,6 @@ def test_collections_can_be_run_by_hand(registry: bw.Registry, queue: Queue) -> 
     jc = registry.make_job_collection([2, 4])
     assert jc.jobs["job_id"].to_pylist() == [2, 4]
     assert bw.do_job_collection(jc.uri) == jc.job_hash
+    other = registry.make_job_collection([5])
+    assert bw.do_job_collection(other) == other.job_hash
+    assert registry.find_done() == {2, 4, 5}

@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterator
 from re import Pattern
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from batchwright.errors import JobNotDoneError
 from batchwright.ids import IdsLike, JobIds, selected, single
@@ -143,7 +143,9 @@ def _matches(reg: Registry, ids: JobIds, finds: _Finder) -> Iterator[tuple[int, 
 
 
 def _finder(pattern: str | Pattern[str], *, ignore_case: bool, fixed: bool) -> _Finder:
-    text = pattern if isinstance(pattern, str) else pattern.pattern
+    text = pattern.pattern if isinstance(pattern, re.Pattern) else cast("object", pattern)
+    if not isinstance(text, str):
+        raise TypeError(f"pattern is {pattern!r}: give a text or an expression for texts")
     if not text:
         raise ValueError("pattern is empty: it would match every line")
     flags = 0 if isinstance(pattern, str) else pattern.flags

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from batchwright import ids as job_ids
 from batchwright import resources
@@ -25,15 +26,17 @@ GROW: Final[Mapping[str, Mapping[str, float]]] = {
     "walltime": {"walltime": 1.5},
 }
 """By what factor to ask for more, by cause and resource."""
+_FRACTIONS: Final = ("walltime", "memory", "timeout", "log_limit")
+"""Resources that need not be whole numbers."""
 
 
 def retry_jobs(
     reg: Registry,
     ids: IdsLike = None,
     *,
-    causes: Sequence[str] = RETRYABLE,
+    causes: Iterable[str] = RETRYABLE,
     limit: int = 3,
-    grow: Mapping[str, Mapping[str, float]] = GROW,
+    grow: Mapping[str, Mapping[str, float]] | None = GROW,
     caps: Mapping[str, float] | None = None,
     chunk_size: int | None = None,
     n_chunks: int | None = None,
@@ -49,7 +52,8 @@ def retry_jobs(
     limit
         Jobs with so many attempts are left alone.
     grow
-        By what factor to ask for more, by cause and resource; what was not asked for is not grown.
+        By what factor to ask for more, by cause and resource; None for the same again. What was
+        not asked for is not grown.
     caps
         The most to ask for, by resource.
     chunk_size, n_chunks
@@ -70,20 +74,31 @@ def retry_jobs(
     """
     import pyarrow as pa
 
-    _check(causes, grow, caps)
+    causes = _causes(causes)
+    grow = _factors(grow)
+    caps = _numbers("caps", caps)
     limit = resources.whole("limit", limit, low=1)
     reg.store.require_writeable()
     reg.store.update()
     parts: list[pa.Table] = []
     chunks = 0
-    for asked, jobs in _groups(reg, ids, causes, limit, grow, caps or {}):
+    for asked, jobs in _groups(reg, ids, causes, limit, grow, caps):
+        # The last resources, and no default that they went without.
+        without = dict.fromkeys(reg.default_resources.keys() - asked.keys())
         part = submit_jobs(
-            reg, jobs, resources=asked, chunk_size=chunk_size, n_chunks=n_chunks, progress=False
+            reg,
+            jobs,
+            resources={**asked, **without},
+            chunk_size=chunk_size,
+            n_chunks=n_chunks,
+            progress=False,
         )
         numbers = part["chunk"].to_numpy() + chunks
         chunks = int(numbers.max())
         parts.append(part.set_column(1, "chunk", pa.array(numbers)))
     if not parts:
+        # Arguments are refused whether or not there is a job to retry.
+        submit_jobs(reg, (), chunk_size=chunk_size, n_chunks=n_chunks)
         return pa.schema({"job_id": pa.int64(), "chunk": pa.int64()}).empty_table()
     return pa.concat_tables(parts).sort_by("job_id")
 
@@ -136,21 +151,44 @@ def grown(
     asked = dict(last)
     for name, factor in factors.items():
         if name in asked:
-            more = min(asked[name] * factor, caps.get(name, float("inf")))
-            asked[name] = type(asked[name])(more) if isinstance(asked[name], int) else more
+            asked[name] = _more(name, asked[name], factor, caps.get(name, math.inf))
     return asked
 
 
-def _check(
-    causes: Sequence[str],
-    grow: Mapping[str, Mapping[str, float]],
-    caps: Mapping[str, float] | None,
-) -> None:
-    if isinstance(causes, str):
-        raise ConfigError(f"`causes` is {causes!r}: give a list of causes")
-    for cause in (*causes, *grow):
-        if cause not in CAUSES:
-            raise ConfigError(f"cause {cause!r} is unknown; it is one of {', '.join(CAUSES)}")
-    for factors in (*grow.values(), caps or {}):
-        for name, factor in factors.items():
-            resources.positive(name, factor)
+def _more(name: str, last: object, factor: float, cap: float) -> float:
+    if isinstance(last, bool) or not isinstance(last, int | float):
+        raise ConfigError(f"`grow` names `{name}`, which was {last!r}: only numbers grow")
+    more = min(last * factor, cap)
+    if name not in _FRACTIONS and isinstance(last, int):
+        return min(math.ceil(more), cap)
+    return int(more) if float(more).is_integer() else more
+
+
+def _causes(given: object) -> tuple[str, ...]:
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ConfigError(f"`causes` is {given!r}: give a list of causes")
+    return tuple(_cause(cause) for cause in cast("Iterable[object]", given))
+
+
+def _cause(given: object) -> str:
+    if given not in CAUSES:
+        raise ConfigError(f"cause {given!r} is unknown; it is one of {', '.join(CAUSES)}")
+    return cast("str", given)
+
+
+def _factors(given: object) -> dict[str, dict[str, float]]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"`grow` is {given!r}: give factors such as {dict(GROW)}")
+    factors = cast("Mapping[object, object]", given)
+    return {_cause(cause): _numbers(f"grow[{cause!r}]", found) for cause, found in factors.items()}
+
+
+def _numbers(what: str, given: object) -> dict[str, float]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"`{what}` is {given!r}: give numbers by resource")
+    numbers = cast("Mapping[str, object]", given)
+    return {name: resources.positive(name, number) for name, number in numbers.items()}

@@ -6,17 +6,20 @@ import subprocess
 from os import PathLike, fspath
 from pathlib import Path
 
+from batchwright.collection import JobCollection
 from batchwright.errors import BatchwrightError
 from batchwright.executor import executor
 
 
-def do_job_collection(path: str | PathLike[str], *, log: str | PathLike[str] | None = None) -> str:
+def do_job_collection(
+    path: str | PathLike[str] | JobCollection, *, log: str | PathLike[str] | None = None
+) -> str:
     """Run the jobs of a collection by the executor.
 
     Parameters
     ----------
     path
-        The collection's file, or the `JobCollection`'s `uri`.
+        The collection's file, or the `JobCollection`.
     log
         Where what the executor itself says goes.
 
@@ -34,6 +37,7 @@ def do_job_collection(path: str | PathLike[str], *, log: str | PathLike[str] | N
     >>> bw.do_job_collection(jc.uri) == jc.job_hash
     True
     """
+    path = path.uri if isinstance(path, JobCollection) else path
     command = [str(executor()), "run", fspath(path)]
     if log is not None:
         command += ["--log", fspath(log)]

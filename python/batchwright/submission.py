@@ -291,6 +291,8 @@ def _contiguous(
 def _aligned(ids: Any, chosen: NDArray[np.int64], chunks: Any) -> NDArray[np.int64]:
     import numpy as np
 
+    if isinstance(chunks, str | bytes) or not hasattr(chunks, "__iter__"):
+        raise SubmitError(f"`chunks` is {chunks!r}: give the number of each id's chunk")
     values = np.array([math.nan if v is None else v for v in parameters.as_values(chunks)])
     passed = chosen if ids is None else job_ids.as_array(ids)
     if len(values) != len(passed):
@@ -308,7 +310,7 @@ def _as_numbers(values: NDArray[Any]) -> NDArray[np.int64]:
     if values.size == 0:
         return np.empty(0, dtype=np.int64)
     if values.dtype.kind not in "iuf":
-        raise SubmitError(f"chunk numbers are {values[0]!r} and such: give whole numbers")
+        raise SubmitError(f"chunk numbers are {values[0].item()!r} and such: give whole numbers")
     if not np.isfinite(values).all() or (values != np.floor(values)).any():
         bad = values[~np.isfinite(values) | (values != np.floor(values))][0]
         raise SubmitError(f"a chunk number is {bad}: give whole numbers")
@@ -613,13 +615,25 @@ class SubmissionPlan:
     render: Callable[[JobCollection], str]
 
     def script(self, i: int = 0) -> str:
-        """Give what the scheduler would get for the chunk at a place."""
+        """Give what the scheduler would get for the chunk at a place, from 0."""
+        count = self.table.num_rows
+        if not -count <= i < count:
+            raise IndexError(f"there is no chunk at place {i}: the plan has {count} chunks")
         return self.render(self.collection(i))
 
     def __str__(self) -> str:
-        jobs = sum(self.table["n_jobs"].to_pylist())
-        text = f"{jobs} jobs in {self.table.num_rows} chunks by {self.scheduler_calls} calls"
-        return text if self.limits is None else f"{text}; the site allows {self.limits}"
+        import pyarrow.compute as pc
+
+        jobs = _counted(pc.sum(self.table["n_jobs"]).as_py() or 0, "job")
+        chunks = _counted(self.table.num_rows, "chunk")
+        said = f"{jobs} in {chunks} by {_counted(self.scheduler_calls, 'call')}"
+        return said if self.limits is None else f"{said}; the site allows {self.limits}"
+
+    __repr__ = __str__
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def plan_submission(
@@ -630,6 +644,8 @@ def plan_submission(
     chunks: Any = None,
     chunk_size: int | None = None,
     n_chunks: int | None = None,
+    sleep: Sleep | None = None,
+    progress: bool | None = None,
 ) -> SubmissionPlan:
     """Tell what `submit_jobs` would do, without doing it.
 
@@ -637,6 +653,8 @@ def plan_submission(
     ----------
     ids, resources, chunks, chunk_size, n_chunks
         As for `submit_jobs`.
+    sleep, progress
+        Taken so that the same arguments do; a plan neither waits nor shows a bar.
 
     Examples
     --------
@@ -646,6 +664,7 @@ def plan_submission(
     >>> print(reg.plan_submission(chunk_size=2))
     3 jobs in 2 chunks by 2 calls
     """
+    sleeping(reg, sleep)
     found = plan(
         reg, ids, resources=resources, chunks=chunks, chunk_size=chunk_size, n_chunks=n_chunks
     )

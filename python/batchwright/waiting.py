@@ -28,7 +28,7 @@ def wait_for_jobs(
     ids: IdsLike = None,
     *,
     sleep: Sleep | None = None,
-    timeout: float = 604800.0,
+    timeout: float | None = 604800.0,
     expire_after: int | None = None,
     stop_on_error: bool = False,
     stop_on_expire: bool = False,
@@ -43,7 +43,7 @@ def wait_for_jobs(
     sleep
         Seconds between two looks, or a function of the iteration.
     timeout
-        Seconds after which to give up waiting, with a warning.
+        Seconds after which to give up waiting, with a warning; None or infinity for never.
     expire_after
         In how many looks in a row a job must be absent to be given up.
     stop_on_error, stop_on_expire
@@ -67,7 +67,7 @@ def wait_for_jobs(
     True
     """
     pause = sleeping(reg, sleep)
-    deadline = time.monotonic() + positive("timeout", timeout, zero=True)
+    deadline = _deadline(timeout)
     if expire_after is not None:
         expire_after = whole("expire_after", expire_after, low=1)
     reg.store.update()
@@ -143,7 +143,7 @@ def as_completed(
     ids
         Which jobs; all submitted ones by default.
     timeout
-        Seconds after which a `TimeoutError` is raised.
+        Seconds after which a `TimeoutError` is raised; None or infinity for never.
 
     Examples
     --------
@@ -155,9 +155,9 @@ def as_completed(
     >>> sorted(reg.as_completed())
     [1, 2]
     """
-    seconds = math.inf if timeout is None else positive("timeout", timeout, zero=True)
+    deadline = _deadline(timeout)
     reg.store.update()
-    return _as_completed(reg, _submitted_only(reg, ids), time.monotonic() + seconds)
+    return _as_completed(reg, _submitted_only(reg, ids), deadline)
 
 
 def _as_completed(reg: Registry, left: JobIds, deadline: float) -> Iterator[int]:
@@ -175,6 +175,12 @@ def _as_completed(reg: Registry, left: JobIds, deadline: float) -> Iterator[int]
         if remaining <= 0:
             raise TimeoutError(f"{len(left)} jobs have not ended yet, such as job {left[0]}")
         time.sleep(min(pause(iteration), remaining))
+
+
+def _deadline(timeout: float | None) -> float:
+    if timeout is None or timeout == math.inf:
+        return math.inf
+    return time.monotonic() + positive("timeout", timeout, zero=True)
 
 
 def sleeping(reg: Registry, sleep: object) -> Callable[[int], float]:

@@ -189,7 +189,7 @@ def test_results_into_a_pipe_leave_the_pipe(
 
 def test_a_dry_run_submits_nothing(invoke: Invoke, study: bw.Registry) -> None:
     result = invoke("submit", "--dry-run", "--memory", "1.5G", "--walltime", "1:30:00")
-    assert "1 jobs in 1 chunks" in result.stderr
+    assert "1 job in 1 chunk" in result.stderr
     planned = json.loads(
         invoke("submit", "--dry-run", "--json", "--memory", "2G", "--walltime", "2h").stdout
     )
