@@ -270,6 +270,8 @@ class Store:
         """How many tasks are not over."""
     def open_chunks(self) -> list[tuple[str, str, str]]:
         """(chunk, backend, batch id; empty while unknown) of each unfinished task."""
+    def ask(self, backend: str) -> None:
+        """A look at a backend begins: tasks that were stopped stay open until it has spoken."""
     def observe(self, backend: str, listing: Sequence[tuple[str, bool, str]] | None) -> None:
         """One complete look: (batch id, is running, reason) of every job on the system of that
         backend; None where the backend cannot list. Begin it before the `sync` that follows.
@@ -280,6 +282,8 @@ class Store:
         """(chunk, batch id, whether it was claimed) of what `expire` would give up."""
     def claimed_by(self, chunk: str) -> dict[str, str] | None:
         """What the scheduler told the executor of a chunk as variables; None if none ran."""
+    def runs_of(self, job: int) -> list[str]:
+        """JSON of each run of the job's newest attempt: `run`, `claim`, `void`, `closed`."""
     def expire(self, looks: int, causes: Mapping[str, str | None] = ...) -> IdSet:
         """Gives up chunks absent in `looks` looks in a row and silent, if the void is won.
         `causes` by batch id; None: it is on its way, and not given up.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -113,6 +114,7 @@ def _evidence(reg: Registry, job: int, row: dict[str, Any]) -> Iterator[Evidence
     chunk, batch, identity = found
     yield _submission(row, chunk, batch, identity)
     yield from _runs(reg, chunk, row)
+    yield from _other_ends(reg, job)
     is_open = row["state"] in ("submitted", "queued", "running")
     if batch and identity == reg.cluster_functions.identity:
         yield from _system(reg, batch, row, is_open=is_open)
@@ -147,6 +149,33 @@ def _runs(reg: Registry, chunk: str, row: dict[str, Any]) -> Iterator[Evidence]:
     else:
         moment = datetime.fromtimestamp(newest, UTC)
         yield _at("run", moment, "the last sign of its chunk's executor")
+
+
+def _other_ends(reg: Registry, job: int) -> Iterator[Evidence]:
+    """Tell of runs that were not the only one, or that ended before their jobs did."""
+    try:
+        told: list[dict[str, Any]] = [json.loads(run) for run in reg.store.core.runs_of(job)]
+    except (BatchwrightError, OSError):
+        return
+    for run in told:
+        closed: dict[str, Any] = run["closed"] or {}
+        if run["void"]:
+            at, text = run["void"]["at"], f"taken back: {run['void']['reason']}"
+        elif closed.get("cause"):
+            at, text = closed["at"], f"{_where(run)} ended early: {closed['message']}"
+        elif len(told) > 1 and closed:
+            at, text = closed["at"], f"{_where(run)} ended"
+        elif len(told) > 1 and run["claim"]:
+            at, text = run["claim"]["at"], f"{_where(run)} began"
+        else:
+            continue
+        yield _at("run", datetime.fromtimestamp(at / 1e6, UTC), f"run {run['run'] + 1} {text}")
+
+
+def _where(run: dict[str, Any]) -> str:
+    claim: dict[str, Any] = run["claim"] or {"host": "an unknown host", "scheduler": {}}
+    node = claim["scheduler"].get("SLURM_JOB_NODELIST", claim["host"])
+    return f"on {claim['host']}" + (f" ({node})" if node != claim["host"] else "")
 
 
 def _newest(folder: Path, chunk: str) -> float | None:

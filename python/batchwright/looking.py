@@ -78,6 +78,7 @@ def look(reg: Registry, backend: ClusterFunctions) -> bool:
     if last.identity == backend.identity and now - last.at < wait:
         return False
     last.identity, last.at, last.succeeded = backend.identity, now, False
+    reg.store.core.ask(backend.identity)
     try:
         listing = as_listing(backend.list_jobs(reg))
     except OwnershipLostError:

@@ -66,6 +66,12 @@ impl World {
         self.sync();
     }
 
+    /// A look that shows the chunk.
+    fn listed(&self, running: bool) {
+        let listed = Listed { batch_id: "9".into(), running, reason: String::new() };
+        self.registry.observe("sim", Some(&[listed]));
+    }
+
     fn expire(&self) -> IdSet {
         self.registry.expire(3, &HashMap::new()).expect("looked")
     }
@@ -154,6 +160,87 @@ fn a_requeued_run_may_do_what_was_stopped_in_the_one_before() {
 }
 
 #[test]
+fn a_stopped_run_decides_nothing_while_the_queue_shows_its_task() {
+    let world = World::new();
+    world.listed(true);
+    let pen = world.pen(0).claim().started(1).started(2).done(1).stopped(2);
+    // A job that runs beside the stopped one ends in its time of grace.
+    pen.failed(3).closed(Some(Cause::NotStarted)).show(&world.fs);
+    assert!(world.sync());
+    assert_eq!(world.stages(), [Done, Started, Error]);
+    assert!(!world.sync(), "what waits is no news");
+    // Requeued: it waits, it runs.
+    world.listed(false);
+    world.sync();
+    assert_eq!(world.registry.counts(None).queued, 1);
+    assert_eq!(world.registry.counts(None).running, 0);
+    world.listed(true);
+    world.pen(1).claim().started(2).done(2).closed(None).show(&world.fs);
+    assert!(world.sync());
+    assert_eq!(world.stages(), [Done, Done, Error]);
+    assert_eq!(world.registry.open_tasks(), []);
+}
+
+#[test]
+fn a_stopped_run_decides_once_the_queue_does_not_show_its_task() {
+    let world = World::new();
+    world.listed(true);
+    world.pen(0).claim().started(1).stopped(1).closed(Some(Cause::NotStarted)).show(&world.fs);
+    world.sync();
+    assert_eq!(world.stages(), [Started, Submitted, Submitted]);
+    world.registry.observe("sim", Some(&[]));
+    world.sync();
+    assert_eq!(world.stages(), [Error, Expired, Expired]);
+    assert_eq!(world.cause(1), Some(Cause::Stopped));
+    assert_eq!(world.cause(2), Some(Cause::NotStarted));
+}
+
+#[test]
+fn of_two_stopped_runs_the_later_decides() {
+    let world = World::new();
+    world.listed(true);
+    world.pen(0).claim().started(1).stopped(1).closed(Some(Cause::NotStarted)).show(&world.fs);
+    world.sync();
+    world.pen(1).claim().started(1).closed(Some(Cause::Preempted)).show(&world.fs);
+    world.sync();
+    world.registry.observe("sim", Some(&[]));
+    world.sync();
+    assert_eq!(world.stages(), [Expired; 3]);
+    assert_eq!(world.cause(1), Some(Cause::Preempted));
+}
+
+#[test]
+fn a_later_run_that_vanishes_leaves_nothing_to_the_stopped_one() {
+    let world = World::new();
+    world.listed(true);
+    world.pen(0).claim().started(1).stopped(1).closed(Some(Cause::NotStarted)).show(&world.fs);
+    world.pen(1).claim().started(1).show(&world.fs);
+    world.sync();
+    world.vanish(5, 300.0);
+    assert_eq!(world.expire(), IdSet::range(1, 3));
+    assert_eq!(world.cause(1), Some(Cause::Lost));
+}
+
+#[test]
+fn a_queue_that_does_not_answer_leaves_a_stopped_run_open() {
+    let world = World::new();
+    world.registry.ask("sim");
+    world.pen(0).claim().started(1).stopped(1).closed(Some(Cause::NotStarted)).show(&world.fs);
+    world.sync();
+    assert_eq!(world.stages(), [Started, Submitted, Submitted]);
+    // Nothing is to be expected from one that lists nothing, or of another kind.
+    world.registry.observe("sim", None);
+    world.sync();
+    assert_eq!(world.stages(), [Error, Expired, Expired]);
+    let world = World::new();
+    world.listed(true);
+    world.registry.ask("another");
+    world.pen(0).claim().started(1).stopped(1).closed(Some(Cause::NotStarted)).show(&world.fs);
+    world.sync();
+    assert_eq!(world.stages(), [Error, Expired, Expired]);
+}
+
+#[test]
 fn a_superseded_run_gives_nothing_back() {
     let world = World::new();
     world.pen(0).claim().started(1).closed(Some(Cause::Stopped)).show(&world.fs);
@@ -203,9 +290,8 @@ fn silence_alone_and_absence_alone_decide_nothing() {
     let world = World::new();
     let pen = world.pen(0).claim().started(1).show(&world.fs);
     world.sync();
-    let listed = Listed { batch_id: "9".into(), running: true, reason: String::new() };
     for _ in 0..9 {
-        world.registry.observe("sim", Some(std::slice::from_ref(&listed)));
+        world.listed(true);
         world.sync();
         world.clock.advance(1000.0);
         assert!(world.expire().is_empty(), "silent and listed");

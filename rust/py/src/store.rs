@@ -502,6 +502,10 @@ impl Store {
         py.detach(|| self.registry.open_tasks().iter().map(task).collect())
     }
 
+    fn ask(&self, py: Python<'_>, backend: &str) {
+        py.detach(|| self.registry.ask(backend));
+    }
+
     #[pyo3(signature = (backend, listing))]
     fn observe(&self, py: Python<'_>, backend: &str, listing: Option<Vec<(String, bool, String)>>) {
         let listed = |(batch_id, running, reason)| Listed { batch_id, running, reason };
@@ -527,6 +531,12 @@ impl Store {
         chunk: &str,
     ) -> PyResult<Option<BTreeMap<String, String>>> {
         enter(py, |_| Ok::<_, Error>(self.registry.claimed_by(chunk_id(chunk)?)))
+    }
+
+    fn runs_of(&self, py: Python<'_>, job: u32) -> PyResult<Vec<String>> {
+        let runs = enter(py, |_| self.registry.runs_of(job))?;
+        let json = |run| serde_json::to_string(run).expect("plain data serialises");
+        Ok(runs.iter().map(json).collect())
     }
 
     #[pyo3(signature = (looks, causes=HashMap::new()))]

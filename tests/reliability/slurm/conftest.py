@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +15,7 @@ import pytest
 
 import batchwright as bw
 
+CLUSTERS = Path(__file__).parents[2] / "clusters"
 COMMANDS = ("sbatch", "squeue", "sacct", "scancel", "scontrol", "sinfo", "srun")
 COUNTED = """#!/bin/sh
 echo {name} >>{log}
@@ -48,3 +52,47 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Co
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
     log.touch()
     return lambda: Counter(log.read_text().split())
+
+
+class Nodes:
+    """The pretended nodes of `slurm-up`, by name."""
+
+    def of(self, batch_id: str) -> str:
+        """Say on which node a job runs."""
+        return said("squeue", "--noheader", "--format=%N", f"--jobs={batch_id}")
+
+    def lose(self, node: str) -> None:
+        """Kill a node: its daemon and all it runs, at once."""
+        processes = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+        daemon = Path(os.environ["SLURM_CONF"]).parent / "run" / f"slurmd.{node}.pid"
+        kill(int(daemon.read_text()))
+        for process in processes:
+            if f"SLURMD_NODENAME={node}".encode() in environment_of(process):
+                kill(process)
+
+
+def said(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def environment_of(process: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
+def kill(process: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
+
+
+def healed() -> None:
+    subprocess.run(["bash", str(CLUSTERS / "slurm-up")], check=True, capture_output=True)
+
+
+@pytest.fixture
+def nodes(_needs_slurm: None) -> Iterator[Nodes]:
+    """Nodes that may be lost; they are back afterwards."""
+    yield Nodes()
+    healed()

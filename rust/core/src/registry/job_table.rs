@@ -176,18 +176,17 @@ fn all_rows_where(inner: &Inner, predicate: Predicate) -> IdSet {
         Predicate::Error => stage(|s| s == Stage::Error),
         Predicate::Expired => stage(|s| s == Stage::Expired),
         Predicate::OnSystem => stage(Stage::is_unfinished),
-        Predicate::Running => stage(|s| s == Stage::Started),
+        Predicate::Running => stage(|s| s == Stage::Started).difference(&queued(inner)),
         Predicate::Ended => stage(|s| matches!(s, Stage::Done | Stage::Error | Stage::Expired)),
         Predicate::Queued => queued(inner),
     }
 }
 
-/// Unfinished jobs whose task the newest look showed waiting.
+/// Unfinished jobs whose task the newest look showed waiting, be it for another run.
 fn queued(inner: &Inner) -> IdSet {
     let waiting = inner.tables.open.iter().filter(|chunk| inner.looks.is_queued(**chunk));
     let jobs = waiting.map(|chunk| inner.tables.unfinished_of(*chunk));
-    let started = |job: &JobId| inner.tables.jobs.stage_of(*job) == Stage::Submitted;
-    jobs.flat_map(|ids| ids.iter().filter(started).collect::<Vec<_>>()).collect()
+    jobs.flat_map(|ids| ids.iter().collect::<Vec<_>>()).collect()
 }
 
 /// Texts that all jobs of a task share, made once a task.
@@ -337,7 +336,7 @@ impl Builders {
 fn state_name(stage: Stage, queued: bool) -> &'static str {
     match stage {
         Stage::Defined => "defined",
-        Stage::Submitted if queued => "queued",
+        Stage::Submitted | Stage::Started if queued => "queued",
         Stage::Submitted => "submitted",
         Stage::Started => "running",
         Stage::Done => "done",

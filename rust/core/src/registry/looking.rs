@@ -53,6 +53,8 @@ struct Look {
 #[derive(Debug, Default)]
 pub(super) struct Looks {
     tasks: HashMap<u32, Look>,
+    /// The backend whose word on its tasks is awaited or known; none where it lists nothing.
+    witness: Option<String>,
     signs: HashMap<u32, Sign>,
     /// Who claimed a task.
     claims: HashMap<u32, Claim>,
@@ -100,6 +102,16 @@ impl Looks {
     pub(super) fn is_queued(&self, chunk: u32) -> bool {
         self.tasks.get(&chunk).is_some_and(|look| look.listed == Some(false))
     }
+
+    /// Whether a task whose run was stopped may get another: its backend showed it at the newest
+    /// look, or has yet to speak.
+    fn may_run_again(&self, tables: &Tables, index: u32) -> bool {
+        let chunk = &tables.chunks[index as usize];
+        let is_seen = chunk.batch_id.is_some() && tables.open.contains(&index);
+        is_seen
+            && self.witness.as_deref().is_some_and(|w| tables.texts.get(chunk.backend) == Some(w))
+            && self.tasks.get(&index).is_none_or(|look| look.listed.is_some())
+    }
 }
 
 impl Registry {
@@ -108,10 +120,17 @@ impl Registry {
         self.read(|tables| tables.open.iter().filter_map(|c| task_id(tables, *c)).collect())
     }
 
+    /// A look at a backend begins. Until it gives a listing, nothing says that a task whose run
+    /// was stopped is over.
+    pub fn ask(&self, backend: &str) {
+        self.lock().looks.witness = Some(backend.to_owned());
+    }
+
     /// One complete look at a backend; none where it cannot list.
     pub fn observe(&self, backend: &str, listing: Option<&[Listed]>) {
         let mut inner = self.lock();
         let Inner { tables, looks, .. } = &mut *inner;
+        looks.witness = listing.is_some().then(|| backend.to_owned());
         looks.tasks.retain(|chunk, _| tables.open.contains(chunk));
         let Some(listing) = listing else { return };
         let by_id: HashMap<&str, &Listed> =
@@ -440,18 +459,6 @@ impl Registry {
     pub fn task_of(&self, job: u32) -> Option<TaskId> {
         self.read(|tables| task_id(tables, tables.chunk_of(job)?.0))
     }
-
-    /// Unfinished jobs whose task the newest look showed waiting.
-    pub fn queued_ids(&self) -> IdSet {
-        let inner = self.lock();
-        let mut queued = IdSet::default();
-        for chunk in inner.tables.open.iter().filter(|c| inner.looks.is_queued(**c)) {
-            let waiting = inner.tables.unfinished_of(*chunk);
-            let submitted = |job: &u32| inner.tables.jobs.stage_of(*job) == Stage::Submitted;
-            queued.extend(&waiting.iter().filter(submitted).collect());
-        }
-        queued
-    }
 }
 
 fn task_id(tables: &Tables, index: u32) -> Option<TaskId> {
@@ -502,6 +509,7 @@ struct Synced {
 /// One sync's way through run files.
 struct Reading<'a> {
     registry: &'a Registry,
+    looks: &'a Looks,
     news: News,
     rows: BTreeMap<u32, EndRow>,
     runs_of_rows: HashMap<u32, u32>,
@@ -513,7 +521,6 @@ struct Reading<'a> {
     /// Tasks with a file that could not be read.
     failed: HashSet<u32>,
     stuck: HashMap<(u32, u32, u32), (u64, f64)>,
-    was_stuck: HashMap<(u32, u32, u32), (u64, f64)>,
     damage: Vec<(PathBuf, u64, u64)>,
     is_last_look: bool,
     /// Tasks that may be over and have more to say: of jobs whose end records did not survive,
@@ -525,9 +532,10 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    fn new(registry: &'a Registry, inner: &Inner, is_last_look: bool) -> Self {
+    fn new(registry: &'a Registry, inner: &'a Inner, is_last_look: bool) -> Self {
         Self {
             registry,
+            looks: &inner.looks,
             news: News::default(),
             rows: BTreeMap::new(),
             runs_of_rows: HashMap::new(),
@@ -538,7 +546,6 @@ impl<'a> Reading<'a> {
             known_files: inner.tables.files.len() as u32,
             failed: HashSet::new(),
             stuck: HashMap::new(),
-            was_stuck: inner.looks.stuck.clone(),
             damage: Vec::new(),
             is_last_look,
             late: Vec::new(),
@@ -559,9 +566,16 @@ impl<'a> Reading<'a> {
             })
             .collect();
         found.sort_unstable();
+        let newest = self.newest_runs(tables, &found);
         let mut touched = BTreeSet::new();
         for (chunk, run, segment) in found {
-            if self.read_file(tables, chunk, run, segment)? {
+            let is_superseded = newest.get(&chunk).is_some_and(|newest| run < *newest);
+            let word = if is_superseded || self.looks.may_run_again(tables, chunk) {
+                WordFromOutside::Waits
+            } else {
+                WordFromOutside::Counts
+            };
+            if self.read_file(tables, chunk, run, segment, word)? {
                 touched.insert(chunk);
             }
         }
@@ -571,8 +585,30 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
+    /// The newest run of each task that has more than one. Voids are none.
+    fn newest_runs(&self, tables: &Tables, found: &[(u32, u32, u32)]) -> HashMap<u32, u32> {
+        let is_void = |chunk: u32, run: u32| {
+            if let Some(number) = tables.file_number(chunk, run, 0) {
+                return tables.files[number as usize - 1].void;
+            }
+            let id = tables.chunks[chunk as usize].run(run);
+            let is_void = |record: run::Record<'_>| matches!(record, run::Record::Void(_));
+            self.registry.first_record(id, is_void).unwrap_or(false)
+        };
+        let later = found.iter().filter(|(_, run, segment)| *run > 0 && *segment == 0);
+        let runs = later.filter(|(chunk, run, _)| !is_void(*chunk, *run));
+        runs.map(|(chunk, run, _)| (*chunk, *run)).collect()
+    }
+
     /// Reads what is new in one file; true if anything was.
-    fn read_file(&mut self, tables: &Tables, chunk: u32, run: u32, segment: u32) -> Result<bool> {
+    fn read_file(
+        &mut self,
+        tables: &Tables,
+        chunk: u32,
+        run: u32,
+        segment: u32,
+        word: WordFromOutside,
+    ) -> Result<bool> {
         let task = &tables.chunks[chunk as usize];
         let number = tables.file_number(chunk, run, segment);
         let known = number.map(|number| &tables.files[number as usize - 1]);
@@ -627,12 +663,25 @@ impl<'a> Reading<'a> {
             }
         }
         let mut records = Vec::with_capacity(found.len());
+        let mut held = None;
         for frame in &found {
+            let here = Position { offset: frame.offset, seq: frame.seq };
             match run::Record::read(frame) {
                 // Looked at again later: its result has not arrived.
                 Ok(record) if !self.is_whole(task.run(run), &record) => {
-                    position = Position { offset: frame.offset, seq: frame.seq };
+                    position = here;
                     break;
+                }
+                Ok(record) if word == WordFromOutside::Waits && is_word_from_outside(&record) => {
+                    held.get_or_insert(here);
+                }
+                // Behind what waits, only ends are news, and only once.
+                Ok(record) if held.is_some() => {
+                    if let run::Record::End(end) = &record
+                        && self.is_news(tables, &file, file_number, frame.offset, end)
+                    {
+                        records.push((frame.offset, record));
+                    }
                 }
                 Ok(record) => records.push((frame.offset, record)),
                 Err(run::RecordFault::Newer(kind)) => {
@@ -642,7 +691,8 @@ impl<'a> Reading<'a> {
                 Err(_) => {}
             }
         }
-        if known.is_some_and(|f| f.offset == position.offset) {
+        let position = held.unwrap_or(position);
+        if records.is_empty() && known.is_some_and(|f| f.offset == position.offset) {
             return Ok(false);
         }
         // What is accepted must be durable here too: the executor may share this host.
@@ -690,7 +740,7 @@ impl<'a> Reading<'a> {
         if self.is_last_look || behind.iter().any(says_so) {
             return true;
         }
-        let since = match self.was_stuck.get(&file) {
+        let since = match self.looks.stuck.get(&file) {
             Some((offset, since)) if *offset == at => *since,
             _ => self.now,
         };
@@ -732,7 +782,7 @@ impl<'a> Reading<'a> {
         offset: u64,
         end: &run::End<'_>,
     ) {
-        if !is_its(tables, file.chunk, end.job) || !self.counts(tables, file, end) {
+        if !self.is_news(tables, file, number, offset, end) {
             return;
         }
         if is_from_outside(end.cause) {
@@ -757,6 +807,22 @@ impl<'a> Reading<'a> {
                 message,
             },
         );
+    }
+
+    /// Whether an end is the job's, counts, and was not taken in before.
+    fn is_news(
+        &self,
+        tables: &Tables,
+        file: &FileNews,
+        number: u32,
+        offset: u64,
+        end: &run::End<'_>,
+    ) -> bool {
+        let is_known = || {
+            let row = end.job as usize - 1;
+            tables.jobs.file.get(row) == number && tables.jobs.offset.get(row) == offset
+        };
+        is_its(tables, file.chunk, end.job) && !is_known() && self.counts(tables, file, end)
     }
 
     /// Done over error; among done the first accepted, then the smallest run; among errors the
@@ -838,6 +904,22 @@ impl<'a> Reading<'a> {
             self.rows.insert(job, EndRow { started: at, ended: self.at, ..row });
         }
         self.late.push(chunk);
+    }
+}
+
+/// What a run says that was stopped from outside counts unless another run does the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WordFromOutside {
+    Counts,
+    /// It is read again at every look, until this run is known to be the last.
+    Waits,
+}
+
+fn is_word_from_outside(record: &run::Record<'_>) -> bool {
+    match record {
+        run::Record::End(end) => is_from_outside(end.cause),
+        run::Record::Closed(closed) => closed.cause.is_some(),
+        _ => false,
     }
 }
 

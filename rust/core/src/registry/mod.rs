@@ -17,6 +17,7 @@ mod requesting;
 mod result_table;
 #[cfg(feature = "arrow")]
 mod submitting;
+mod telling;
 mod writing;
 
 pub use collecting::{Ended, LogReader, ResultReader};
@@ -25,6 +26,7 @@ pub use experimenting::{Added, Design, Given};
 pub use looking::{Listed, TaskId};
 #[cfg(feature = "arrow")]
 pub use submitting::{Plan, PlannedChunk};
+pub use telling::RunTold;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
