@@ -14,7 +14,7 @@ import click
 import batchwright as bw
 from batchwright import errors
 from batchwright.cli.endings import NOT_ALL, printable, tell
-from batchwright.cli.opening import common_options, json_option, reading, writing
+from batchwright.cli.opening import common_options, reading, writing
 from batchwright.cli.output import show, write_json
 
 
@@ -165,9 +165,9 @@ def _template_names() -> list[str]:
 
 
 @click.command()
-@json_option
-def version(as_json: bool) -> None:
-    """Tell the version.
+@common_options
+def version(registry: Path, as_json: bool) -> None:
+    """Tell the version, which does not depend on the registry.
 
     \b
     Example:

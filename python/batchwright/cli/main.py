@@ -8,7 +8,8 @@ from typing import Any, cast
 
 import click
 
-from batchwright.cli import defining, keeping, reading, running, watching
+import batchwright as bw
+from batchwright.cli import defining, keeping, reading, reporting, running, watching
 from batchwright.cli.endings import codes, end_with, shown_warnings
 
 _HELP = f"""\
@@ -23,7 +24,7 @@ The life of one:
   batchwright submit --chunk-size 3
   batchwright watch
   batchwright errors
-  batchwright submit --state error
+  batchwright retry --cause error
   batchwright results --pars > results.csv
   batchwright remove
 
@@ -66,6 +67,7 @@ program = Program(
     help=_HELP,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+click.version_option(bw.__version__, "-V", "--version", message="batchwright %(version)s")(program)
 for verb in (
     defining.init,
     watching.status,
@@ -73,13 +75,16 @@ for verb in (
     running.submit,
     running.kill,
     running.reset,
+    running.retry,
     running.test,
     reading.log,
     reading.grep,
     reading.errors_,
+    reading.explain,
     reading.table_,
     reading.results,
     reading.usage,
+    reporting.report,
     keeping.doctor,
     keeping.sweep,
     keeping.remove,

@@ -1,8 +1,12 @@
-"""`log`, `grep`, `errors`, `table`, `results`, `usage`: what jobs printed, are, gave and used."""
+"""What jobs printed, are, gave and used, and why.
+
+`log`, `grep`, `errors`, `explain`, `table`, `results`, `usage`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,7 +14,7 @@ import click
 
 import batchwright as bw
 from batchwright.cli.defining import find_function
-from batchwright.cli.endings import fail, tell
+from batchwright.cli.endings import fail, printable, tell
 from batchwright.cli.opening import common_options, find_modules, reading
 from batchwright.cli.output import (
     FORMATS,
@@ -303,6 +307,24 @@ def results(
     without = len(reg.find_not_done()) if not selection.is_given and not missing else 0
     if without:
         tell(f"note: jobs without a result, which are not among these: {without}")
+
+
+@click.command()
+@click.argument("job", type=click.IntRange(min=1))
+@common_options
+def explain(registry: Path, as_json: bool, job: int) -> None:
+    """Tell why a job is in its state: what is known of it, how old that is, and what to do.
+
+    \b
+    Examples:
+      batchwright explain 3
+      batchwright explain 3 --json
+    """  # noqa: D301 - click's mark of text that keeps its lines
+    explanation = reading(registry).explain(job)
+    if as_json:
+        write_json(asdict(explanation))
+    else:
+        click.echo(printable(str(explanation)))
 
 
 @click.command()

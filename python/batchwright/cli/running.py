@@ -1,4 +1,4 @@
-"""`submit`, `kill`, `reset` and `test`: verbs that start and stop jobs."""
+"""`submit`, `retry`, `kill`, `reset` and `test`: verbs that start and stop jobs."""
 
 from __future__ import annotations
 
@@ -109,18 +109,119 @@ def submit(
     with writing(registry) as reg:
         find_modules(reg)
         table = reg.submit_jobs(selection.jobs(reg), **arguments)
+    _tell_submitted(table, as_json=as_json)
     if table.num_rows == 0:
         fail("no job to submit", hint="`--state error` chooses those that failed")
+    if then_wait:
+        _wait_for(registry, table, as_json=as_json)
+
+
+@click.command()
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="Leave jobs alone that had so many attempts.",
+)
+@click.option(
+    "--grow",
+    multiple=True,
+    metavar="CAUSE.NAME=FACTOR",
+    help="Ask for more, by cause and resource, as oom.memory=2; oom.memory and walltime.walltime "
+    "grow by 1.5 unless said otherwise.",
+)
+@click.option("--cap", multiple=True, metavar="NAME=MOST", help="But for no more, as memory=64G.")
+@click.option("--chunk-size", type=int, metavar="N", help="Jobs of a chunk, which run in a row.")
+@click.option("--n-chunks", type=int, metavar="N", help="So many chunks instead.")
+@click.option("--wait", "then_wait", is_flag=True, help="Then wait, as `watch` does.")
+@with_selection
+@common_options
+def retry(
+    registry: Path,
+    as_json: bool,
+    selection: Selection,
+    limit: int,
+    grow: tuple[str, ...],
+    cap: tuple[str, ...],
+    chunk_size: int | None,
+    n_chunks: int | None,
+    then_wait: bool,
+) -> None:
+    """Submit jobs again that ended for reasons that may not come back.
+
+    Those are oom, walltime, node, preempted, lost and not_started, or what --cause names. What was
+    too little is asked for again and half as much more. Ends with 1 if there is no such job.
+
+    \b
+    Examples:
+      batchwright retry
+      batchwright retry --cause oom --grow oom.memory=2 --cap memory=64G
+      batchwright retry --cause error --limit 2
+    """  # noqa: D301 - click's mark of text that keeps its lines
+    import batchwright as bw
+
+    factors, caps = _grown(grow), _caps(cap)
+    with writing(registry) as reg:
+        find_modules(reg)
+        table = reg.retry_jobs(
+            selection.jobs(reg),
+            causes=selection.causes or bw.RETRYABLE,
+            limit=limit,
+            grow=factors,
+            caps=caps,
+            chunk_size=chunk_size,
+            n_chunks=n_chunks,
+        )
+    _tell_submitted(table, as_json=as_json)
+    if table.num_rows == 0:
+        fail("no job to retry", hint="`--cause error` chooses those whose function raised")
+    if then_wait:
+        _wait_for(registry, table, as_json=as_json)
+
+
+def _grown(texts: Sequence[str]) -> dict[str, dict[str, float]]:
+    import batchwright as bw
+
+    found = {cause: dict(factors) for cause, factors in bw.GROW.items()}
+    for text in texts:
+        target, _, factor = text.partition("=")
+        cause, dot, name = target.partition(".")
+        if not dot or not name:
+            raise click.UsageError(f"{text!r} is not CAUSE.NAME=FACTOR, as oom.memory=2")
+        found.setdefault(cause, {})[name] = _number(factor)
+    return found
+
+
+def _caps(texts: Sequence[str]) -> dict[str, float]:
+    units = {"memory": megabytes, "walltime": seconds, "timeout": seconds}
+    found: dict[str, float] = {}
+    for text in texts:
+        name, equals, most = text.partition("=")
+        if not equals:
+            raise click.UsageError(f"{text!r} is not NAME=MOST, as memory=64G")
+        found[name] = units.get(name, _number)(most)
+    return found
+
+
+def _number(text: str) -> float:
+    return _scaled(text, {}, "a number")
+
+
+def _tell_submitted(table: pa.Table, *, as_json: bool) -> None:
     chunks = len(table["chunk"].unique())
     if as_json:
         write_json({"jobs": table.num_rows, "chunks": chunks, "ids": _ids(table)})
-    else:
+    elif table.num_rows:
         tell(f"{_count(table.num_rows, 'job')} submitted in {_count(chunks, 'chunk')}")
-    if then_wait:
-        import batchwright as bw
 
-        jobs = bw.JobIds(table["job_id"].to_numpy())
-        wait(registry, Selection(ids=jobs), as_json=as_json)
+
+def _wait_for(registry: Path, table: pa.Table, *, as_json: bool) -> None:
+    import batchwright as bw
+
+    jobs = bw.JobIds(table["job_id"].to_numpy())
+    wait(registry, Selection(ids=jobs), as_json=as_json)
 
 
 def _named_values(texts: Sequence[str]) -> dict[str, Any]:
