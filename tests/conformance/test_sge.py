@@ -52,8 +52,9 @@ def test_a_plan_knows_the_sites_limits(registry: bw.Registry) -> None:
 
 def test_accounting_says_why_executors_died(registry: bw.Registry) -> None:
     registry.cluster_functions = bw.SGE(scheduler_latency=1, fs_latency=2)
+    registry.work_dir = registry.file_dir.parent
     registry.batch_map(_die, [signal.SIGKILL, signal.SIGABRT, None])
-    registry.submit_jobs(chunk_size=1)
+    registry.submit_jobs(chunk_size=1, resources={"setup": "ulimit -c 0"})
     assert not registry.wait_for_jobs(timeout=120, sleep=0.5)
     assert registry.get_job_table()["cause"].to_pylist() == ["killed", "crashed", None]
 
