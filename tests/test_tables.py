@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -274,3 +275,55 @@ def test_a_jobs_own_object(registry: bw.Registry) -> None:
     job = registry.make_job(2)
     assert (job.id, job.job_id, job.pars) == (2, 2, {"x": (1, 2)})
     assert job.seed == registry.seed + 2
+
+
+def test_a_job_knows_its_function_and_what_all_share(registry: bw.Registry) -> None:
+    registry.batch_map(lambda x, by: x * by, [1, 2], more_args={"by": 10})
+    job = registry.make_job(2)
+    assert job.pars == {"x": 2, "by": 10}
+    assert job.fun(**job.pars) == 20
+    copy = pickle.loads(pickle.dumps(registry.make_job(2)))
+    assert (copy.id, copy.pars, copy.seed) == (2, {"x": 2, "by": 10}, job.seed)
+
+
+class Trap:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __call__(self, **pars: Any) -> None: ...
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state["path"].touch()
+
+
+def test_making_a_job_unpickles_nothing(registry: bw.Registry, tmp_path: Path) -> None:
+    traps = {name: tmp_path / name for name in ("fun", "x", "more", "export")}
+    registry.batch_export({"export": Trap(traps["export"])})
+    registry.batch_map(
+        Trap(traps["fun"]), x=[Trap(traps["x"])], more_args={"m": Trap(traps["more"])}
+    )
+    job = registry.make_job(1)
+    assert (job.id, job.seed, dict(job.resources), list(job.exports)) == (1, 2, {}, ["export"])
+    assert not any(path.exists() for path in traps.values())
+    assert job.fun
+    assert job.pars
+    assert job.exports["export"]
+    assert all(path.exists() for path in traps.values())
+
+
+def test_making_an_experiments_job_unpickles_nothing(tmp_path: Path) -> None:
+    traps = {name: tmp_path / name for name in ("data", "fun", "x", "algorithm")}
+    reg = bw.make_experiment_registry(tmp_path / "e", conf_file=None)
+    reg.add_problem("p", Trap(traps["data"]), Trap(traps["fun"]))
+    reg.add_algorithm("a", Trap(traps["algorithm"]))
+    reg.add_experiments({"p": {"x": [Trap(traps["x"])]}})
+    for path in traps.values():
+        path.unlink(missing_ok=True)
+    job: Any = reg.make_job(1)
+    assert (job.id, job.prob_name, job.algo_name, job.problem.seed) == (1, "p", "a", None)
+    assert not any(path.exists() for path in traps.values())
+    assert (job.repl, job.algo_pars) == (1, {})
+    assert job.prob_pars and job.problem.data and job.problem.fun and job.algorithm.fun
+    assert all(path.exists() for path in traps.values())

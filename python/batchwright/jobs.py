@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import pickle
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from batchwright._node.calls import KINDS, Call
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 def make_job(reg: Registry, id: IdsLike) -> Job:
     """Make the object that a function which names a parameter `job` is given.
+
+    Nothing is unpickled before it is asked for.
 
     Parameters
     ----------
@@ -49,13 +52,13 @@ def make_job(reg: Registry, id: IdsLike) -> Job:
     if isinstance(call, ExperimentCall):
         call = _Here(call)
     return call.make_job(
-        call.bind(parameters),
+        partial(call.bind, parameters),
         job,
         attempt=row["attempt"],
         registry_seed=reg.seed,
         file_dir=str(reg.file_dir),
         resources=json.loads(row["resources"]) if row["resources"] else {},
-        exports=_exports(store),
+        exports=_Exports(store.core.exports(), Objects(str(store.file_dir), store.core.access)),
     )
 
 
@@ -82,6 +85,24 @@ def _call(store: Store, segment: int) -> Call:
     return cast("Call", store.definitions[key])
 
 
-def _exports(store: Store) -> dict[str, Any]:
-    names = store.core.exports()
-    return {name: pickle.loads(store.core.get_object(found)) for name, found in names.items()}
+class _Exports(Mapping[str, Any]):
+    """The exported objects by name, each unpickled when it is asked for."""
+
+    def __init__(self, hashes: Mapping[str, str], objects: Objects) -> None:
+        self._hashes = hashes
+        self._objects = objects
+        self._loaded: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._loaded:
+            self._loaded[name] = self._objects.load(self._hashes[name])
+        return self._loaded[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._hashes)
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))

@@ -118,7 +118,7 @@ class Collection:
         if not definition.names_job:
             return definition.invoke(bound, None)
         job = definition.make_job(
-            bound,
+            lambda: bound,
             job_id,
             attempt=attempt,
             registry_seed=self._seed,

@@ -42,13 +42,17 @@ class Problem:
 
     def __init__(self, source: _Source) -> None:
         self.name: str = source.name
-        self.fun: Callable[..., Any] | None = source.fun
         self.seed: int | None = source.seed
         self.cache: bool = source.cache
         self._source = source
 
     def __repr__(self) -> str:
         return f"Problem({self.name!r}, seed={self.seed}, cache={self.cache})"
+
+    @property
+    def fun(self) -> Callable[..., Any] | None:
+        """What makes its instances, if not its data are the instance."""
+        return self._source.fun
 
     @cached_property
     def data(self) -> Any:
@@ -59,12 +63,17 @@ class Problem:
 class Algorithm:
     """An algorithm as a job sees it."""
 
-    def __init__(self, name: str, fun: Callable[..., Any] | None) -> None:
-        self.name = name
-        self.fun = fun
+    def __init__(self, source: _Algorithm) -> None:
+        self.name = source.name
+        self._source = source
 
     def __repr__(self) -> str:
         return f"Algorithm({self.name!r})"
+
+    @property
+    def fun(self) -> Callable[..., Any] | None:
+        """What is applied to instances, if not these are the results."""
+        return self._source.fun
 
 
 class ExperimentJob(Job):
@@ -72,28 +81,50 @@ class ExperimentJob(Job):
 
     Attributes
     ----------
-    repl
-        Its replication, counted from 1.
     prob_name, algo_name
         The names of problem and algorithm.
-    prob_pars, algo_pars
-        The parameters of each by name.
     problem, algorithm
         Both, with what they were added with.
     """
 
-    def __init__(self, job_id: int, call: ExperimentCall, bound: Experiment, **facts: Any) -> None:
-        pars = {"prob_pars": dict(bound.prob_pars), "algo_pars": dict(bound.algo_pars)}
-        super().__init__(job_id, pars=pars, **facts)
-        self.repl = bound.repl
-        self.prob_pars = pars["prob_pars"]
-        self.algo_pars = pars["algo_pars"]
+    def __init__(
+        self, job_id: int, call: ExperimentCall, read: Callable[[], Experiment], **facts: Any
+    ) -> None:
+        super().__init__(job_id, **facts)
         self.problem = Problem(call.source)
-        self.algorithm = Algorithm(call.algorithm.name, call.algorithm.fun)
+        self.algorithm = Algorithm(call.algorithm)
         self.prob_name = self.problem.name
         self.algo_name = self.algorithm.name
         self._call = call
-        self._bound = bound
+        self._read = read
+
+    @cached_property
+    def _bound(self) -> Experiment:
+        return self._read()
+
+    @property
+    def repl(self) -> int:
+        """Its replication, counted from 1."""
+        return self._bound.repl
+
+    @cached_property
+    def pars(self) -> dict[str, dict[str, Any]]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The parameters of problem and algorithm, `prob_pars` and `algo_pars`."""
+        return {"prob_pars": dict(self._bound.prob_pars), "algo_pars": dict(self._bound.algo_pars)}
+
+    @property
+    def prob_pars(self) -> dict[str, Any]:
+        """The parameters of the problem by name."""
+        return self.pars["prob_pars"]
+
+    @property
+    def algo_pars(self) -> dict[str, Any]:
+        """The parameters of the algorithm by name."""
+        return self.pars["algo_pars"]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # How it was read stays behind.
+        return {**vars(self), "_bound": self._bound, "_read": None}
 
     @cached_property
     def instance(self) -> Any:
@@ -105,7 +136,7 @@ class ExperimentJob(Job):
         return _ProblemJob(
             self.job_id,
             self._call,
-            self._bound,
+            lambda: self._bound,
             attempt=self.attempt,
             registry_seed=self._registry_seed,
             file_dir=self._file_dir,
@@ -146,11 +177,16 @@ class _Source:
         self.name: str = spec["name"]
         self.seed: int | None = spec.get("seed")
         self.cache: bool = bool(spec.get("cache"))
-        self.fun: Callable[..., Any] | None = objects.load(spec["fun"]) if spec["fun"] else None
+        self._fun: str | None = spec["fun"]
         self.takes = frozenset(spec["takes"])
         self.identity = identity(spec)
         self._data: str | None = spec["data"]
         self._objects = objects
+
+    @cached_property
+    def fun(self) -> Callable[..., Any] | None:
+        """Its function."""
+        return self._objects.load(self._fun) if self._fun else None
 
     def data(self) -> Any:
         """Give the data afresh. Those of one problem at a time are held in memory."""
@@ -194,8 +230,14 @@ class _Algorithm:
 
     def __init__(self, spec: Mapping[str, Any], objects: Objects) -> None:
         self.name: str = spec["name"]
-        self.fun: Callable[..., Any] | None = objects.load(spec["fun"]) if spec["fun"] else None
         self.takes = frozenset(spec["takes"])
+        self._fun: str | None = spec["fun"]
+        self._objects = objects
+
+    @cached_property
+    def fun(self) -> Callable[..., Any] | None:
+        """Its function."""
+        return self._objects.load(self._fun) if self._fun else None
 
 
 class Instances:
@@ -305,9 +347,9 @@ class ExperimentCall:
             pickle.dumps((self._problem_row.names, problem, repl), 5),
         )
 
-    def make_job(self, bound: Experiment, job_id: int, **facts: Any) -> ExperimentJob:
+    def make_job(self, read: Callable[[], Experiment], job_id: int, **facts: Any) -> ExperimentJob:
         """Make what the functions see of the job."""
-        return ExperimentJob(job_id, self, bound, **facts)
+        return ExperimentJob(job_id, self, read, **facts)
 
     def invoke(self, bound: Experiment, job: Job | None) -> Any:
         """Make the instance, apply the algorithm, and give its result."""

@@ -22,8 +22,6 @@ class Job:
         Its number in the registry; also `id`.
     attempt
         How often it was submitted, counted from 1.
-    pars
-        Its parameters by name.
     resources
         What it was submitted with.
     exports
@@ -37,13 +35,11 @@ class Job:
         attempt: int,
         registry_seed: int,
         file_dir: str,
-        pars: Mapping[str, Any],
         resources: Mapping[str, Any],
         exports: Mapping[str, Any],
     ) -> None:
         self.job_id = job_id
         self.attempt = attempt
-        self.pars = pars
         self.resources = resources
         self.exports = exports
         self._registry_seed = registry_seed
@@ -56,6 +52,11 @@ class Job:
     def id(self) -> int:
         """Its number in the registry."""
         return self.job_id
+
+    @property
+    def pars(self) -> Mapping[str, Any]:
+        """Its parameters by name."""
+        raise NotImplementedError
 
     @property
     def seed(self) -> int:
