@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pwd
 import shutil
@@ -125,6 +126,40 @@ def test_temporary_registries_go_with_their_process(tmp_path: Path) -> None:
     assert folder.is_relative_to(tmp_path / "scratch")
     assert not folder.exists()
     assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_a_temporary_registry_can_be_loaded_again() -> None:
+    reg = bw.make_registry(None, conf_file=None)
+    reg.batch_map(abs, [-1])
+    reg = bw.load_registry(reg.file_dir, conf_file=None, writeable=True)
+    gc.collect()
+    reg.submit_jobs()
+    assert reg.wait_for_jobs()
+    assert reg.load_result(1) == 1
+
+
+def test_jobs_of_dropped_temporary_registries_end_with_the_process(tmp_path: Path) -> None:
+    code = f"""
+import os, time, batchwright as bw
+def run(x):
+    open({str(tmp_path / "pid")!r}, "w").write(str(os.getpid()))
+    time.sleep(600)
+reg = bw.make_registry(None, conf_file=None)
+reg.batch_map(run, [1])
+reg.submit_jobs()
+path = reg.file_dir
+reg = bw.make_registry(None, conf_file=None)
+for _ in range(600):
+    if os.path.exists({str(tmp_path / "pid")!r}) and open({str(tmp_path / "pid")!r}).read():
+        break
+    time.sleep(0.1)
+assert path.exists()
+print(path)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not Path(done.stdout.strip()).exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
 # -- configuration

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from batchwright import opening
+from batchwright import opening, temporary
 from batchwright.errors import JobNotDoneError
 
 if TYPE_CHECKING:
@@ -90,16 +90,22 @@ def _apply(
     chunk_size: int | None,
     reg: Registry | None,
 ) -> list[Any]:
-    own = reg is None
-    used = opening.make_registry(None, make_default=False) if reg is None else reg
-    ids = used.batch_map(fun, *iterables, args=dict(columns), more_args=more_args or None)
-    if not ids:
-        return []
-    used.submit_jobs(ids, resources=resources, n_chunks=n_chunks, chunk_size=chunk_size)
-    used.wait_for_jobs(ids)
-    try:
+    def apply_in(used: Registry) -> list[Any]:
+        ids = used.batch_map(fun, *iterables, args=dict(columns), more_args=more_args or None)
+        if not ids:
+            return []
+        used.submit_jobs(ids, resources=resources, n_chunks=n_chunks, chunk_size=chunk_size)
+        used.wait_for_jobs(ids)
         return used.reduce_results_list(ids)
+
+    if reg is None:
+        own = opening.make_registry(None, make_default=False)
+        try:
+            return apply_in(own)
+        finally:
+            temporary.remove(own)
+    try:
+        return apply_in(reg)
     except JobNotDoneError as error:
-        if not own:
-            error.add_note(f"the results that are there can be had from `{used.file_dir}`")
+        error.add_note(f"the results that are there can be had from `{reg.file_dir}`")
         raise

@@ -281,7 +281,8 @@ def _make_temporary(create: Callable[[Path], _R]) -> _R:
         temporary.discard(path)
         raise
     reg.store.temporary = True
-    temporary.remove_with(reg)
+    temporary.remove_at_exit(reg)
+    temporary.close_with(reg)
     return reg
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import shutil
@@ -11,10 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchwright.errors import ConfigError
+from batchwright.store import listed_on_host
 
 if TYPE_CHECKING:
     from batchwright.registry import Registry
     from batchwright.store import Store
+
+_made: dict[Path, tuple[int, weakref.ref[Store]]] = {}
+"""What is to be removed, by which process."""
 
 
 def fresh_path(folder: Path) -> Path:
@@ -31,9 +36,17 @@ def discard(path: Path) -> None:
     shutil.rmtree(path.parent, ignore_errors=True)
 
 
-def remove_with(reg: Registry) -> None:
-    """Remove the registry when nobody holds it any more, at the latest when the process ends."""
-    weakref.finalize(reg, _remove, reg.store)
+def remove_at_exit(reg: Registry) -> None:
+    """Remove the registry when the process ends; until then its path can be loaded again."""
+    if not _made:
+        atexit.register(_remove_all)
+    _made[reg.file_dir] = (os.getpid(), weakref.ref(reg.store))
+
+
+def remove(reg: Registry) -> None:
+    """Remove a registry that nobody will ask for again."""
+    _made.pop(reg.file_dir, None)
+    _remove(reg.file_dir, reg.store)
 
 
 def close_with(reg: Registry) -> None:
@@ -49,23 +62,28 @@ def _close(store: Store) -> None:
             store.closed = True
 
 
-def _remove(store: Store) -> None:
-    if store.pid != os.getpid():
-        return
+def _remove_all() -> None:
+    for path, (pid, store) in _made.items():
+        if pid == os.getpid():
+            _remove(path, store())
+
+
+def _remove(path: Path, store: Store | None) -> None:
     with contextlib.suppress(Exception):
-        _kill_local(store)
+        if store is not None and store.writeable:
+            store.core.void([chunk for chunk, _, _ in store.core.open_chunks()])
     with contextlib.suppress(Exception):
-        store.abandon()
-    discard(store.file_dir)
+        _kill_local(path)
+    with contextlib.suppress(Exception):
+        if store is not None:
+            store.abandon()
+    discard(path)
 
 
-def _kill_local(store: Store) -> None:
-    from batchwright.clusters.multicore import Multicore, kill_on_host
+def _kill_local(path: Path) -> None:
+    from batchwright.clusters.multicore import kill_on_host
 
-    backend = store.settings.get("cluster_functions")
-    if not isinstance(backend, Multicore):
-        return
-    chunks = [chunk for chunk, _, _ in store.core.open_chunks()]
+    states = ("queued", "running")
+    chunks = [entry["chunk"] for entry in listed_on_host(path) if entry["state"] in states]
     if chunks:
-        store.core.void(chunks)
-        kill_on_host(store.file_dir, chunks)
+        kill_on_host(path, chunks)
