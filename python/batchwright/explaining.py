@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from batchwright.clusters.base import as_listing
-from batchwright.errors import OwnershipLostError
+from batchwright.errors import BatchwrightError, OwnershipLostError
 from batchwright.ids import IdsLike, single
 
 if TYPE_CHECKING:
