@@ -132,6 +132,8 @@ def _read(reg: Registry, path: Path) -> None:
     for name, value in table.items():
         if name not in KINDS:
             raise unknown(name, f"configuration `{path}`")
+        if name == "trusted_owners" and path.parent == Path.cwd():
+            ensure_own(path)
         try:
             reg.store.settings.assign(name, _value(name, value))
         except ConfigError as error:

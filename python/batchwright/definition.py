@@ -10,6 +10,7 @@ from batchwright import ids as job_ids
 from batchwright import parameters, serialization, signature
 from batchwright.errors import DefinitionError
 from batchwright.ids import IdsLike, JobIds
+from batchwright.trust import ensure_trusted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -268,6 +269,7 @@ def batch_map_results(
 def _results(source: Registry, chosen: Any) -> Iterator[Any]:
     import pickle
 
+    ensure_trusted(source.store)
     reader = source.store.core.results(chosen)
     while (batch := reader.next_batch()) is not None:
         yield from map(pickle.loads, batch)

@@ -45,7 +45,7 @@ def make_job(reg: Registry, id: IdsLike) -> Job:
 
     store = reg.store
     job = single(store, id)
-    ensure_trusted(store.core.path, store.core.access)
+    ensure_trusted(store)
     segment, parameters = store.core.row(job)
     row = pa.table(store.core.status(JobIds([job]).core)).to_pylist()[0]
     call = _call(store, segment)

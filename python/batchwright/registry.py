@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -208,6 +208,19 @@ class Registry:
     @temp_dir.setter
     def temp_dir(self, value: str | Path) -> None:
         self._assign("temp_dir", value)
+
+    @property
+    def trusted_owners(self) -> tuple[int, ...]:
+        """Users besides us and root whose registries may be unpickled, by number or name.
+
+        Never stored: set it in your own configuration, or for the session.
+        """
+        return self._store.settings.get("trusted_owners")
+
+    @trusted_owners.setter
+    def trusted_owners(self, value: Iterable[int | str]) -> None:
+        # Readers, too: nothing is written.
+        self._store.settings.assign("trusted_owners", value)
 
     # -- verbs
 

@@ -325,7 +325,7 @@ def _loaded(reg: Registry, jobs: NDArray[np.int64]) -> Iterator[list[Any]]:
     _ensure_done(reg, jobs)
     if not len(jobs):
         return
-    ensure_trusted(reg.store.core.path, reg.store.core.access)
+    ensure_trusted(reg.store)
     reader = reg.store.core.results(jobs)
     at = 0
     while (pickles := reader.next_batch()) is not None:

@@ -248,7 +248,7 @@ def values(store: Store, parameter: Parameter) -> list[Any]:
     """Give the values of a parameter as a job gets them; pickled ones are loaded for it."""
     if parameter.pickles is None:
         return parameter.shown.to_pylist()
-    ensure_trusted(store.core.path, store.core.access)
+    ensure_trusted(store)
     encoded = parameter.pickles.dictionary_encode()
     distinct = [_loaded(store, entry) for entry in encoded.dictionary.to_pylist()]
     return [None if code is None else distinct[code] for code in encoded.indices.to_pylist()]

@@ -8,9 +8,10 @@ import functools
 import json
 import math
 import os
+import pwd
 import tempfile
 import warnings
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 # What names paths or commands of a site, and is set aside where the registry is not at home.
 LOCAL = ("cluster_functions", "default_resources", "work_dir")
 MAX_SEED = 2**31 - 1
+# What a registry must not say of itself: assigned, it holds for the session.
+_OF_THE_USER = ("trusted_owners",)
 _MADE_IN = "made_in"
 _COMPRESSIONS = ("none", "gzip", "lz4", "zstd")
 
@@ -69,6 +72,21 @@ def _folder(name: str, value: object) -> Path:
     except (TypeError, RuntimeError):
         raise ConfigError(f"`{name}` is {value!r}: give the path of a folder") from None
     return Path(os.path.abspath(path))  # noqa: PTH100 - links stay as the user wrote them
+
+
+def _owners(value: object) -> tuple[int, ...]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return (_owner(value),)
+    return tuple(map(_owner, cast("Iterable[object]", value)))
+
+
+def _owner(owner: object) -> int:
+    if not isinstance(owner, str):
+        return resources.whole("trusted_owners", owner, low=0, high=2**32 - 1)
+    try:
+        return pwd.getpwnam(owner).pw_uid
+    except KeyError:
+        raise ConfigError(f"`trusted_owners` names {owner!r}: there is no such user") from None
 
 
 def _work_dir(value: object) -> Path:
@@ -183,6 +201,7 @@ KINDS: Mapping[str, Kind] = {
     "temp_dir": Kind(
         functools.partial(_folder, "temp_dir"), lambda: Path(tempfile.gettempdir()), str
     ),
+    "trusted_owners": Kind(_owners, tuple),
 }
 
 
@@ -243,7 +262,8 @@ class Settings:
         if self.is_configuring:
             self.configured[name] = checked
             return
-        self._store(name, checked)
+        if name not in _OF_THE_USER:
+            self._store(name, checked)
         self.assigned[name] = checked
         self.configured.pop(name, None)
 
@@ -295,7 +315,7 @@ class Settings:
                     self.defaults["work_dir"] = Path(stored["value"])
             elif away:
                 aside.append(name)
-            elif name in KINDS:
+            elif name in KINDS and name not in _OF_THE_USER:
                 self._take(name, stored["value"])
         self.set_aside = tuple(aside)
 

@@ -51,7 +51,7 @@ def test_job(reg: Registry, id: IdsLike, *, external: bool = False) -> Any:
     2
     """
     job = job_ids.single(reg.store, id)
-    ensure_trusted(reg.file_dir, reg.access)
+    ensure_trusted(reg.store)
     return _externally(reg, job) if external else _here(reg, job)
 
 

@@ -4,50 +4,40 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from batchwright.errors import BatchwrightError
+
+if TYPE_CHECKING:
+    from batchwright.store import Store
 
 _CHECKED: Final = ("registry.json", "objects", "runs", "defs")
 """What is looked at besides the folder: whoever can write there can plant a pickle."""
 
 
-def ensure_trusted(path: str | Path, access: str, *, owners: Iterable[int] = ()) -> None:
-    """Refuse a registry folder that somebody else could have written to.
+def ensure_trusted(store: Store) -> None:
+    """Refuse a registry that somebody else could have written to.
 
-    Call it before anything of the registry is unpickled.
-
-    Parameters
-    ----------
-    path
-        The registry's folder.
-    access
-        The registry's `access`; only `"group"` lets the group write.
-    owners
-        User ids trusted besides the user and root, from the user's own settings.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> ensure_trusted(tempfile.mkdtemp(), "private")
+    Call it before anything of the registry is unpickled. Trusted are the user, root, and whom the
+    user's own setting `trusted_owners` names; the group may write if `access` is `"group"`.
     """
-    trusted = {os.getuid(), os.geteuid(), 0, *owners}
-    folder = Path(path)
+    trusted = {os.getuid(), os.geteuid(), 0, *store.settings.get("trusted_owners")}
+    folder = store.file_dir
     for item in (folder, *(folder / name for name in _CHECKED)):
         try:
             found = item.stat()
         except FileNotFoundError:
             continue
-        _check(item, found, access, trusted)
+        _check(item, found, store.core.access, trusted)
 
 
 def _check(item: Path, found: os.stat_result, access: str, trusted: set[int]) -> None:
     if found.st_uid not in trusted:
         raise BatchwrightError(
             f"{item} belongs to user {found.st_uid}, so its pickles are not loaded: they can run "
-            "any code; name that user in your setting trusted_owners if you trust them"
+            "any code; if you trust that user, put `trusted_owners = "
+            f"[{found.st_uid}]` into your configuration file"
         )
     if found.st_mode & stat.S_IWOTH:
         raise BatchwrightError(

@@ -68,7 +68,7 @@ def find_modules(reg: Registry) -> None:
     """
     from batchwright.trust import ensure_trusted
 
-    ensure_trusted(reg.file_dir, reg.access)
+    ensure_trusted(reg.store)
     folder = str(reg.work_dir)
     if folder not in sys.path:
         sys.path.append(folder)
