@@ -245,6 +245,15 @@ def test_results_of_another_registry_are_the_first_argument(
     assert [target.test_job(i) for i in (1, 2)] == [(30, "a"), (10, "b")]
 
 
+def test_results_to_map_over_must_be_there(registry: bw.Registry, tmp_path: Path) -> None:
+    source = bw.make_registry(tmp_path / "source", conf_file=None, make_default=False)
+    source.batch_map(abs, [-1])
+    with pytest.raises(bw.JobNotDoneError, match="job 1"):
+        registry.batch_map_results(abs, [1], source=source)
+    with pytest.raises(TypeError, match="`source` is"):
+        registry.batch_map_results(abs, source=source.file_dir)  # type: ignore
+
+
 def test_a_million_jobs_are_defined_without_a_loop(registry: bw.Registry) -> None:
     ids = registry.batch_map(lambda x, y: x, np.arange(1_000_000), y="same")
     assert len(ids) == 1_000_000

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 
@@ -281,3 +282,23 @@ def test_collections_can_be_run_by_hand(registry: bw.Registry, queue: Queue) -> 
     other = registry.make_job_collection([5])
     assert bw.do_job_collection(other) == other.job_hash
     assert registry.find_done() == {2, 4, 5}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: pa.table({"job_id": [1, 2, 3], "chunk": [7, 7, 9]}).to_reader(),
+        lambda: pl.LazyFrame({"job_id": [1, 2, 3], "chunk": [7, 7, 9]}),
+    ],
+)
+def test_tables_that_can_be_read_once_are(registry: bw.Registry, make: Any) -> None:
+    registry.cluster_functions = bw.Interactive()
+    registry.batch_map(abs, [1, 2, 3])
+    assert registry.submit_jobs(make())["chunk"].to_pylist() == [7, 7, 9]
+
+
+def test_chunks_pair_with_ids_of_an_iterator(registry: bw.Registry) -> None:
+    registry.cluster_functions = bw.Interactive()
+    registry.batch_map(abs, [1, 2])
+    chunks = registry.submit_jobs(iter([2, 1]), chunks=[5, 6])
+    assert dict(zip(*chunks.to_pydict().values(), strict=True)) == {1: 6, 2: 5}

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from batchwright import ids as job_ids
-from batchwright import parameters, serialization, signature
+from batchwright import parameters, results, serialization, signature
 from batchwright.errors import DefinitionError
 from batchwright.ids import IdsLike, JobIds
-from batchwright.trust import ensure_trusted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -240,6 +238,11 @@ def batch_map_results(
     source
         The registry that holds the results.
 
+    Raises
+    ------
+    JobNotDoneError
+        If one of the jobs has no result.
+
     Examples
     --------
     >>> import batchwright as bw
@@ -252,27 +255,16 @@ def batch_map_results(
     JobIds(2 jobs: 1–2)
     """
     _require_definable(reg, append=False)
-    source.store.update()
-    chosen = job_ids.ordered(
-        source.store, ids, lambda: JobIds(source.store.core.where("done", None, None))
-    )
+    if not hasattr(source, "store"):
+        raise TypeError(f"`source` is {source!r:.100}: give a registry, as `load_registry` does")
+    values = [value for _, value in results.iter_results(source, ids)]
     shared = _shared(more_args)
     calling = signature.bind(fun, 1, list(columns), shared)
-    if len(chosen) == 0:
+    if not values:
         return JobIds()
     first = next(name for name in calling.names if name not in columns)
-    results = list(_results(source, chosen))
-    found, count = parameters.aligned({first: results, **columns})
+    found, count = parameters.aligned({first: values, **columns})
     return define(reg, fun, calling, found, count, shared)
-
-
-def _results(source: Registry, chosen: Any) -> Iterator[Any]:
-    import pickle
-
-    ensure_trusted(source.store)
-    reader = source.store.core.results(chosen)
-    while (batch := reader.next_batch()) is not None:
-        yield from map(pickle.loads, batch)
 
 
 def batch_export(

@@ -271,6 +271,15 @@ def ordered(store: Store, ids: object, default: Callable[[], JobIds]) -> NDArray
     return array[np.sort(first)]
 
 
+def held(ids: object) -> object:
+    """Give what can be read more than once of ids, where columns beside them are read, too."""
+    if is_lazy(ids):
+        return cast("Any", ids).collect()
+    if hasattr(ids, "read_all"):
+        return cast("Any", ids).read_all()
+    return list(cast("Iterator[object]", ids)) if isinstance(ids, Iterator) else ids
+
+
 def single(store: Store, id: object) -> int:
     """Give the one job a user means."""
     if id is None:

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from batchwright import ids as job_ids
 from batchwright import looking, parameters, resources, settling
@@ -162,6 +162,7 @@ def plan(
     """Decide what a submission will do, without doing any of it."""
     reg.store.update()
     call = _call_resources(reg, resources)
+    ids = cast("IdsLike", job_ids.held(ids))
     chosen = job_ids.ordered(reg.store, ids, lambda: _not_submitted(reg))
     columns = _columns(ids, len(chosen))
     numbers = _numbers(ids, chosen, columns.pop("chunk", None), chunks, chunk_size, n_chunks)
