@@ -124,6 +124,19 @@ def test_a_reader_that_goes_away(study: bw.Registry, folder: Path) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_output_is_output_that_nobody_wants(study: bw.Registry, closed: str) -> None:
+    for arguments, code in ((["status"], 0), (["results"], 0), (["log", "9"], 7)):
+        done = subprocess.run(
+            ["bash", "-c", f'"$@" {closed}', "bash", *PROGRAM, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+
+
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full")
 @pytest.mark.parametrize("arguments", [["results"], ["table", "--json"], ["status"]], ids=str)
 def test_a_full_disk(study: bw.Registry, arguments: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any, cast
@@ -101,6 +102,9 @@ def main() -> None:
     script = str(Path(sys.argv[0]).absolute().parent)
     if sys.path and sys.path[0] == script:
         del sys.path[0]
+    # Whoever closed one of them wants to see nothing of it.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - until the end
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - until the end
     # What the locale has no bytes for is no reason to stop in the middle.
     cast("Any", sys.stdout).reconfigure(errors="backslashreplace")
     program(prog_name="batchwright")

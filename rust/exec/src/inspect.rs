@@ -1,4 +1,4 @@
-//! Prints any framed registry file as JSON lines, without unpickling anything.
+//! Prints any registry file as JSON lines, without unpickling anything.
 
 use std::io::Write;
 use std::path::Path;
@@ -23,10 +23,13 @@ const CONTENTS: [(Content, &str); 5] = [
 /// Writes a line about the file, one about each frame, and one about each stretch of damage.
 pub fn inspect(path: &Path, out: &mut dyn Write) -> Result<()> {
     let bytes = RealFs::new(Access::Private).tail(path, 0)?;
-    let (content, name, id) = identify(path, &bytes)?;
     let mut line = |value: &Value| {
         writeln!(out, "{value}").map_err(|e| Error::io("write to", Path::new("stdout"), &e))
     };
+    if !is_framed(path) {
+        return unframed(path, &bytes, &mut line);
+    }
+    let (content, name, id) = identify(path, &bytes)?;
     line(&json!({"content": name, "version": frame::VERSION, "length": bytes.len()}))?;
     if content == Content::Collection {
         return collection(path, &bytes, &mut line);
@@ -55,6 +58,30 @@ fn identify(path: &Path, bytes: &[u8]) -> Result<(Content, &'static str, FileId)
     }
     let what = format!("`{}` is no framed registry file: {fault:?}", path.display());
     Err(Error::new(ErrorKind::Corrupt, what).at(path))
+}
+
+fn is_framed(path: &Path) -> bool {
+    path.extension().is_some_and(|found| found == "bwj" || found == "bwc")
+}
+
+/// What is JSON already goes through, text line by line; of all else, its kind and size.
+fn unframed(path: &Path, bytes: &[u8], line: &mut dyn FnMut(&Value) -> Result<()>) -> Result<()> {
+    let head = |content: &str| json!({"content": content, "length": bytes.len()});
+    let document = serde_json::from_slice::<Value>(bytes).ok().filter(Value::is_object);
+    if let Some(document) = document {
+        line(&head("json"))?;
+        return line(&document);
+    }
+    let name = path.extension().and_then(|found| found.to_str());
+    match (name, std::str::from_utf8(bytes)) {
+        (Some("arrow"), _) => line(&head("arrow")),
+        (Some("pkl"), _) => line(&head("pickle")),
+        (_, Ok(text)) if !text.contains('\0') => {
+            line(&head("text"))?;
+            text.lines().try_for_each(|one| line(&json!({"text": one})))
+        }
+        _ => line(&head("binary")),
+    }
 }
 
 fn collection(path: &Path, bytes: &[u8], line: &mut dyn FnMut(&Value) -> Result<()>) -> Result<()> {

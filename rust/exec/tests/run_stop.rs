@@ -201,3 +201,28 @@ fn inspect_prints_json_lines() {
         assert!(parsed.flatten().count() >= 7, "{lines}");
     }
 }
+
+#[test]
+fn inspect_prints_files_without_frames_too() {
+    let folder = std::env::temp_dir().join(format!("inspect-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    for (name, bytes, first, count) in [
+        ("registry.json", &b"{\n \"a\": 1}"[..], r#"{"content":"json","length":10}"#, 2),
+        ("a.log", b"one\ntwo\n", r#"{"content":"text","length":8}"#, 3),
+        ("a.pkl", b"\x80\x05N.", r#"{"content":"pickle","length":4}"#, 1),
+        ("a.other", b"\x00\xff", r#"{"content":"binary","length":2}"#, 1),
+    ] {
+        let file = folder.join(name);
+        std::fs::write(&file, bytes).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_batchwright-exec"))
+            .arg("inspect")
+            .arg(&file)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let lines = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(lines.lines().next(), Some(first));
+        assert_eq!(lines.lines().count(), count, "{lines}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
