@@ -270,8 +270,14 @@ class Store:
         """How many tasks are not over."""
     def open_chunks(self) -> list[tuple[str, str, str]]:
         """(chunk, backend, batch id; empty while unknown) of each unfinished task."""
-    def ask(self, backend: str) -> None:
-        """A look at a backend begins: tasks that were stopped stay open until it has spoken."""
+    def ask(self, backend: str, has_accounts: bool) -> None:
+        """A look at a backend begins: tasks that were stopped stay open until it has spoken, and
+        its accounting, if it keeps any.
+        """
+    def stopped(self) -> list[str]:
+        """Batch ids of tasks that were stopped and that the newest look does not show."""
+    def account_for(self, causes: Mapping[str, str | None]) -> None:
+        """What accounting says of all that `stopped` gave; None: it is not gone."""
     def observe(self, backend: str, listing: Sequence[tuple[str, bool, str]] | None) -> None:
         """One complete look: (batch id, is running, reason) of every job on the system of that
         backend; None where the backend cannot list. Begin it before the `sync` that follows.

@@ -35,6 +35,8 @@ def sync(reg: Registry, *, expire_after: int | None = None) -> bool:
     store.refresh()
     backend: ClusterFunctions = reg.cluster_functions
     looked = has_open_jobs(reg) and look(reg, backend)
+    if looked:
+        _account_for_stopped(reg, backend)
     backend.run_hook("pre_sync", reg)
     changed = store.core.sync()
     changed = settling.settle(reg) or changed
@@ -47,22 +49,37 @@ def sync(reg: Registry, *, expire_after: int | None = None) -> bool:
     return changed
 
 
+def _account_for_stopped(reg: Registry, backend: ClusterFunctions) -> None:
+    """Learn why executors were told to stop; the signal alone says little."""
+    stopped = reg.store.core.stopped()
+    if stopped and _has_accounts(backend):
+        reg.store.core.account_for(_accounted(reg, backend, dict.fromkeys(stopped, True)))
+
+
 def _expire(reg: Registry, backend: ClusterFunctions, limit: int) -> bool:
     """Give up what vanished; the system's accounting may know why."""
     core = reg.store.core
-    if type(backend).account is ClusterFunctions.account:
+    if not _has_accounts(backend):
         return bool(core.expire(limit))
     gone = {batch: claimed for _, batch, claimed in core.vanished(limit) if batch}
-    if not gone:
-        return False
-    causes: Mapping[str, str | None] = {}
+    return bool(gone) and bool(core.expire(limit, _accounted(reg, backend, gone)))
+
+
+def _has_accounts(backend: ClusterFunctions) -> bool:
+    return type(backend).account is not ClusterFunctions.account
+
+
+def _accounted(
+    reg: Registry, backend: ClusterFunctions, gone: Mapping[str, bool]
+) -> dict[str, str | None]:
+    """Ask what became of jobs; an accounting that does not answer knows nothing."""
     try:
-        causes = backend.account(reg, gone)
+        return dict(backend.account(reg, gone))
     except OwnershipLostError:
         raise
     except Exception as error:
         _log.warning("asking `%s` what became of jobs failed: %s", backend.name, error)
-    return bool(core.expire(limit, dict(causes)))
+        return {}
 
 
 def has_open_jobs(reg: Registry) -> bool:
@@ -78,7 +95,7 @@ def look(reg: Registry, backend: ClusterFunctions) -> bool:
     if last.identity == backend.identity and now - last.at < wait:
         return False
     last.identity, last.at, last.succeeded = backend.identity, now, False
-    reg.store.core.ask(backend.identity)
+    reg.store.core.ask(backend.identity, _has_accounts(backend))
     try:
         listing = as_listing(backend.list_jobs(reg))
     except OwnershipLostError:

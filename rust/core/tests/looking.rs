@@ -196,6 +196,50 @@ fn a_stopped_run_decides_once_the_queue_does_not_show_its_task() {
 }
 
 #[test]
+fn accounting_says_why_a_run_was_stopped() {
+    let said = |cause| HashMap::from([("9".to_owned(), cause)]);
+    for (accounts, expected) in [
+        (said(Some(Cause::Node)), Cause::Node),
+        (said(Some(Cause::Preempted)), Cause::Preempted),
+        // How the executor itself ended is not why it was stopped.
+        (said(Some(Cause::Crashed)), Cause::Stopped),
+        (HashMap::new(), Cause::Stopped),
+    ] {
+        let world = World::new();
+        world.registry.ask("sim", true);
+        world.listed(true);
+        world.pen(0).claim().started(1).done(2).stopped(1).show(&world.fs);
+        world.sync();
+        assert_eq!(world.registry.stopped(), [], "it is listed");
+        world.registry.observe("sim", Some(&[]));
+        world.sync();
+        assert_eq!(world.stages(), [Started, Done, Submitted], "accounting was not asked yet");
+        assert_eq!(world.registry.stopped().len(), 1);
+        world.registry.account_for(&accounts);
+        world.sync();
+        assert_eq!(world.stages(), [Error, Done, Submitted]);
+        assert_eq!(world.cause(1), Some(expected));
+    }
+}
+
+#[test]
+fn what_accounting_takes_for_running_is_waited_for_and_not_for_ever() {
+    let world = World::new();
+    world.registry.ask("sim", true);
+    world.pen(0).claim().started(1).stopped(1).show(&world.fs);
+    let mut looks = 0;
+    while world.stages()[0] != Error {
+        assert!(looks < 10);
+        world.registry.observe("sim", Some(&[]));
+        world.registry.account_for(&HashMap::from([("9".to_owned(), None)]));
+        world.sync();
+        looks += 1;
+    }
+    assert!(looks > 2, "{looks}");
+    assert_eq!(world.cause(1), Some(Cause::Stopped));
+}
+
+#[test]
 fn of_two_stopped_runs_the_later_decides() {
     let world = World::new();
     world.listed(true);
@@ -224,7 +268,7 @@ fn a_later_run_that_vanishes_leaves_nothing_to_the_stopped_one() {
 #[test]
 fn a_queue_that_does_not_answer_leaves_a_stopped_run_open() {
     let world = World::new();
-    world.registry.ask("sim");
+    world.registry.ask("sim", false);
     world.pen(0).claim().started(1).stopped(1).closed(Some(Cause::NotStarted)).show(&world.fs);
     world.sync();
     assert_eq!(world.stages(), [Started, Submitted, Submitted]);
@@ -234,7 +278,7 @@ fn a_queue_that_does_not_answer_leaves_a_stopped_run_open() {
     assert_eq!(world.stages(), [Error, Expired, Expired]);
     let world = World::new();
     world.listed(true);
-    world.registry.ask("another");
+    world.registry.ask("another", false);
     world.pen(0).claim().started(1).stopped(1).closed(Some(Cause::NotStarted)).show(&world.fs);
     world.sync();
     assert_eq!(world.stages(), [Error, Expired, Expired]);

@@ -51,6 +51,16 @@ fn cause_of(name: &str) -> Result<Cause, Error> {
     })
 }
 
+fn causes_of(
+    causes: HashMap<String, Option<String>>,
+) -> Result<HashMap<String, Option<Cause>>, Error> {
+    let named = causes.into_iter().map(|(batch, cause)| {
+        let cause = cause.map(|cause| cause_of(&cause)).transpose()?;
+        Ok((batch, cause))
+    });
+    named.collect()
+}
+
 fn lease(seconds: Option<f64>) -> Lease {
     seconds.map_or_else(Lease::default, Lease::of_seconds)
 }
@@ -502,8 +512,19 @@ impl Store {
         py.detach(|| self.registry.open_tasks().iter().map(task).collect())
     }
 
-    fn ask(&self, py: Python<'_>, backend: &str) {
-        py.detach(|| self.registry.ask(backend));
+    fn ask(&self, py: Python<'_>, backend: &str, has_accounts: bool) {
+        py.detach(|| self.registry.ask(backend, has_accounts));
+    }
+
+    fn stopped(&self, py: Python<'_>) -> Vec<String> {
+        py.detach(|| self.registry.stopped()).into_iter().map(|task| task.batch_id).collect()
+    }
+
+    fn account_for(&self, py: Python<'_>, causes: HashMap<String, Option<String>>) -> PyResult<()> {
+        enter(py, |_| {
+            self.registry.account_for(&causes_of(causes)?);
+            Ok::<_, Error>(())
+        })
     }
 
     #[pyo3(signature = (backend, listing))]
@@ -546,13 +567,7 @@ impl Store {
         looks: u32,
         causes: HashMap<String, Option<String>>,
     ) -> PyResult<IdSet> {
-        enter(py, |_| {
-            let causes = causes.into_iter().map(|(batch, cause)| {
-                Ok::<_, Error>((batch, cause.map(|cause| cause_of(&cause)).transpose()?))
-            });
-            self.registry.expire(looks, &causes.collect::<Result<_, _>>()?)
-        })
-        .map(IdSet)
+        enter(py, |_| self.registry.expire(looks, &causes_of(causes)?)).map(IdSet)
     }
 
     fn give_up(

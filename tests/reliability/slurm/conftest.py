@@ -62,29 +62,46 @@ class Nodes:
         return said("squeue", "--noheader", "--format=%N", f"--jobs={batch_id}")
 
     def lose(self, node: str) -> None:
-        """Kill a node: its daemon and all it runs, at once."""
-        processes = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+        """Kill a node at once: its daemon, who watches its jobs, and the jobs."""
+        jobs = [process for process in processes() if is_on(node, process)]
+        watching = {parent for job in jobs if is_watcher(parent := parent_of(job))}
         daemon = Path(os.environ["SLURM_CONF"]).parent / "run" / f"slurmd.{node}.pid"
-        kill(int(daemon.read_text()))
-        for process in processes:
-            if f"SLURMD_NODENAME={node}".encode() in environment_of(process):
-                kill(process)
+        for process in (int(daemon.read_text()), *watching, *jobs):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+
+    def take_down(self, node: str) -> None:
+        """Take a node out of service at once, as an administrator does."""
+        said("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
 
 
 def said(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def environment_of(process: int) -> list[bytes]:
+def processes() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+
+
+def told_by_kernel(process: int, name: str) -> bytes:
+    """Read a file of a process; nothing if it is gone."""
     try:
-        return Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+        return Path(f"/proc/{process}/{name}").read_bytes()
     except OSError:
-        return []
+        return b""
 
 
-def kill(process: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(process, signal.SIGKILL)
+def is_on(node: str, process: int) -> bool:
+    return f"SLURMD_NODENAME={node}".encode() in told_by_kernel(process, "environ").split(b"\0")
+
+
+def parent_of(process: int) -> int:
+    after_name = told_by_kernel(process, "stat").rpartition(b") ")[2].split()
+    return int(after_name[1]) if after_name else 0
+
+
+def is_watcher(process: int) -> bool:
+    return told_by_kernel(process, "comm").strip() == b"slurmstepd"
 
 
 def healed() -> None:

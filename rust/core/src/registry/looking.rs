@@ -55,6 +55,10 @@ pub(super) struct Looks {
     tasks: HashMap<u32, Look>,
     /// The backend whose word on its tasks is awaited or known; none where it lists nothing.
     witness: Option<String>,
+    /// What its accounting says of tasks that were stopped; none where it keeps none.
+    accounts: Option<HashMap<u32, Account>>,
+    /// Tasks with a word from outside that waits.
+    waiting: BTreeSet<u32>,
     signs: HashMap<u32, Sign>,
     /// Who claimed a task.
     claims: HashMap<u32, Claim>,
@@ -65,6 +69,15 @@ pub(super) struct Looks {
     stuck: HashMap<(u32, u32, u32), (u64, f64)>,
     /// Damage with good records behind it: file, offset, length.
     damage: BTreeSet<(PathBuf, u64, u64)>,
+}
+
+/// What a system's accounting says of a task that was stopped and is listed no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Account {
+    Nothing,
+    /// It is not gone: it may be requeued.
+    OnItsWay,
+    Stopped(Cause),
 }
 
 /// When this process saw the run files of a claimed task grow last, and when it looked last.
@@ -78,6 +91,8 @@ struct Sign {
 const LATE_LOOKS: u32 = 40;
 /// and so many times after another process made it so.
 const LATE_LOOKS_AFTER_LOAD: u32 = 3;
+/// So many looks that do not show a task outweigh accounting that takes it for running.
+const LOOKS_ON_ITS_WAY: u32 = 5;
 /// Without news for so long a run is silent (three beats of an executor and the delay of a
 /// shared file system).
 const SILENCE: f64 = 160.0;
@@ -103,14 +118,37 @@ impl Looks {
         self.tasks.get(&chunk).is_some_and(|look| look.listed == Some(false))
     }
 
-    /// Whether a task whose run was stopped may get another: its backend showed it at the newest
-    /// look, or has yet to speak.
-    fn may_run_again(&self, tables: &Tables, index: u32) -> bool {
+    /// What a run's word counts that was stopped from outside: nothing while its task may get
+    /// another run, for the backend showed it at the newest look, or has yet to speak.
+    fn word_from_outside(&self, tables: &Tables, index: u32) -> WordFromOutside {
         let chunk = &tables.chunks[index as usize];
-        let is_seen = chunk.batch_id.is_some() && tables.open.contains(&index);
-        is_seen
-            && self.witness.as_deref().is_some_and(|w| tables.texts.get(chunk.backend) == Some(w))
-            && self.tasks.get(&index).is_none_or(|look| look.listed.is_some())
+        let is_asked = self.witness.as_deref() == tables.texts.get(chunk.backend)
+            && chunk.batch_id.is_some()
+            && tables.open.contains(&index);
+        if !is_asked {
+            return WordFromOutside::Counts(None);
+        }
+        let Some(look) = self.tasks.get(&index) else { return WordFromOutside::Waits };
+        let Some(accounts) = &self.accounts else {
+            return match look.listed {
+                Some(_) => WordFromOutside::Waits,
+                None => WordFromOutside::Counts(None),
+            };
+        };
+        match (look.listed, accounts.get(&index)) {
+            (Some(_), _) | (None, None) => WordFromOutside::Waits,
+            (None, Some(Account::OnItsWay)) if look.absent < LOOKS_ON_ITS_WAY => {
+                WordFromOutside::Waits
+            }
+            (None, Some(Account::Stopped(cause))) => WordFromOutside::Counts(Some(*cause)),
+            (None, Some(_)) => WordFromOutside::Counts(None),
+        }
+    }
+
+    /// Tasks that were stopped and that the newest look does not show.
+    fn stopped(&self) -> impl Iterator<Item = u32> {
+        let is_gone = |index: &u32| self.tasks.get(index).is_some_and(|l| l.listed.is_none());
+        self.waiting.iter().copied().filter(is_gone)
     }
 }
 
@@ -121,9 +159,35 @@ impl Registry {
     }
 
     /// A look at a backend begins. Until it gives a listing, nothing says that a task whose run
-    /// was stopped is over.
-    pub fn ask(&self, backend: &str) {
-        self.lock().looks.witness = Some(backend.to_owned());
+    /// was stopped is over; if it keeps accounts, its word on the cause is waited for, too.
+    pub fn ask(&self, backend: &str, has_accounts: bool) {
+        let looks = &mut self.lock().looks;
+        looks.witness = Some(backend.to_owned());
+        if has_accounts != looks.accounts.is_some() {
+            looks.accounts = has_accounts.then(HashMap::new);
+        }
+    }
+
+    /// Tasks that were stopped and that the newest look does not show: accounting may know more.
+    pub fn stopped(&self) -> Vec<TaskId> {
+        let inner = self.lock();
+        inner.looks.stopped().filter_map(|index| task_id(&inner.tables, index)).collect()
+    }
+
+    /// What accounting says of all that `stopped` gave, by batch id; none: it is not gone.
+    pub fn account_for(&self, causes: &HashMap<String, Option<Cause>>) {
+        let mut inner = self.lock();
+        let Inner { tables, looks, .. } = &mut *inner;
+        let said = |index: u32| {
+            let batch_id = tables.chunks[index as usize].batch_id.as_ref();
+            match batch_id.and_then(|batch_id| causes.get(batch_id)) {
+                Some(None) => Account::OnItsWay,
+                Some(Some(cause)) if can_stop(*cause) => Account::Stopped(*cause),
+                _ => Account::Nothing,
+            }
+        };
+        let accounts = looks.stopped().map(|index| (index, said(index))).collect();
+        looks.accounts = Some(accounts);
     }
 
     /// One complete look at a backend; none where it cannot list.
@@ -198,7 +262,7 @@ impl Registry {
                 Err(error) => return Err(error),
             }
         }
-        let Reading { news, rows, messages, grown, claims, failed, .. } = reading;
+        let Reading { news, rows, messages, grown, claims, failed, waiting, .. } = reading;
         let (stuck, damage, mut returned) = (reading.stuck, reading.damage, reading.late);
         looked.retain(|chunk| !failed.contains(chunk));
         let news = finished_news(&inner.tables, news, rows, messages);
@@ -225,6 +289,8 @@ impl Registry {
         looks.signs.retain(|chunk, _| tables.open.contains(chunk));
         looks.claims.extend(claims);
         looks.claims.retain(|chunk, _| tables.open.contains(chunk));
+        looks.waiting.retain(|chunk| !looked.contains(chunk) && tables.open.contains(chunk));
+        looks.waiting.extend(waiting);
         looks.stuck.retain(|(chunk, ..), _| !looked.contains(chunk));
         looks.stuck.extend(stuck);
         looks.damage.extend(damage);
@@ -520,6 +586,10 @@ struct Reading<'a> {
     known_files: u32,
     /// Tasks with a file that could not be read.
     failed: HashSet<u32>,
+    /// Tasks with a word from outside that waits.
+    waiting: BTreeSet<u32>,
+    /// Why the file in hand was stopped, if accounting knows.
+    accounted: Option<Cause>,
     stuck: HashMap<(u32, u32, u32), (u64, f64)>,
     damage: Vec<(PathBuf, u64, u64)>,
     is_last_look: bool,
@@ -545,6 +615,8 @@ impl<'a> Reading<'a> {
             new_files: 0,
             known_files: inner.tables.files.len() as u32,
             failed: HashSet::new(),
+            waiting: BTreeSet::new(),
+            accounted: None,
             stuck: HashMap::new(),
             damage: Vec::new(),
             is_last_look,
@@ -570,10 +642,10 @@ impl<'a> Reading<'a> {
         let mut touched = BTreeSet::new();
         for (chunk, run, segment) in found {
             let is_superseded = newest.get(&chunk).is_some_and(|newest| run < *newest);
-            let word = if is_superseded || self.looks.may_run_again(tables, chunk) {
+            let word = if is_superseded {
                 WordFromOutside::Waits
             } else {
-                WordFromOutside::Counts
+                self.looks.word_from_outside(tables, chunk)
             };
             if self.read_file(tables, chunk, run, segment, word)? {
                 touched.insert(chunk);
@@ -674,6 +746,7 @@ impl<'a> Reading<'a> {
                 }
                 Ok(record) if word == WordFromOutside::Waits && is_word_from_outside(&record) => {
                     held.get_or_insert(here);
+                    self.waiting.insert(chunk);
                 }
                 // Behind what waits, only ends are news, and only once.
                 Ok(record) if held.is_some() => {
@@ -703,6 +776,10 @@ impl<'a> Reading<'a> {
             }
             other => other?,
         }
+        self.accounted = match word {
+            WordFromOutside::Counts(cause) => cause,
+            WordFromOutside::Waits => None,
+        };
         for (offset, record) in records {
             self.take(tables, &mut file, file_number, offset, record);
         }
@@ -785,9 +862,12 @@ impl<'a> Reading<'a> {
         if !self.is_news(tables, file, number, offset, end) {
             return;
         }
-        if is_from_outside(end.cause) {
+        let mut cause = end.cause;
+        if is_from_outside(cause) {
             // A scheduler that requeues lets another run do it.
             self.late.push(file.chunk);
+            // The signal was all that the executor saw of it.
+            cause = self.accounted.or(cause);
         }
         let message = match end.body {
             Body::Failure(json) => self.message(json),
@@ -798,7 +878,7 @@ impl<'a> Reading<'a> {
             end.job,
             EndRow {
                 job: end.job,
-                cause: end.cause.map_or(0, |cause| cause as u8),
+                cause: cause.map_or(0, |cause| cause as u8),
                 started: end.started,
                 ended: end.ended,
                 peak_kib: end.peak_kib,
@@ -910,9 +990,15 @@ impl<'a> Reading<'a> {
 /// What a run says that was stopped from outside counts unless another run does the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WordFromOutside {
-    Counts,
+    /// With the cause that accounting knows.
+    Counts(Option<Cause>),
     /// It is read again at every look, until this run is known to be the last.
     Waits,
+}
+
+/// Whether a system may stop jobs for this cause, so that it explains a signal.
+fn can_stop(cause: Cause) -> bool {
+    cause == Cause::Node || is_from_outside(Some(cause))
 }
 
 fn is_word_from_outside(record: &run::Record<'_>) -> bool {
