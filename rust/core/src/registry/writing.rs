@@ -173,10 +173,16 @@ impl Registry {
     /// then writes no more: its tables would not be those that a reader sees.
     fn sync_or_lose(&self, inner: &mut Inner) -> Result<()> {
         let synced = inner.writer()?.sync().and_then(|()| self.ensure_counts(inner));
-        synced.inspect_err(|error| {
-            if matches!(inner.role, Role::Owner(_)) {
-                inner.lose(format!("its journal could not be written: {error}"));
+        synced.map_err(|error| {
+            if !matches!(inner.role, Role::Owner(_)) {
+                return error;
             }
+            inner.lose(format!("its journal could not be written: {error}"));
+            let hint = match error.kind() {
+                ErrorKind::StorageFull => "free space or quota, then load the registry again",
+                _ => "this process writes no more; load the registry again",
+            };
+            error.hint(hint)
         })
     }
 
