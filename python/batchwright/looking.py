@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -59,10 +60,11 @@ def _account_for_stopped(reg: Registry, backend: ClusterFunctions) -> None:
 def _expire(reg: Registry, backend: ClusterFunctions, limit: int) -> bool:
     """Give up what vanished; the system's accounting may know why."""
     core = reg.store.core
+    patience = settling.patience(backend)
     if not _has_accounts(backend):
-        return bool(core.expire(limit))
+        return bool(core.expire(limit, {}, patience))
     gone = {batch: claimed for _, batch, claimed in core.vanished(limit) if batch}
-    return bool(gone) and bool(core.expire(limit, _accounted(reg, backend, gone)))
+    return bool(gone) and bool(core.expire(limit, _accounted(reg, backend, gone), patience))
 
 
 def _has_accounts(backend: ClusterFunctions) -> bool:
@@ -103,9 +105,16 @@ def look(reg: Registry, backend: ClusterFunctions) -> bool:
     except Exception as error:  # a backend of the user's own may raise anything
         # No look is no evidence: states stay, and the next verb asks again.
         _log.warning("listing the jobs of `%s` failed: %s", backend.name, error)
+        if not last.is_told:
+            last.is_told = True
+            warnings.warn(
+                f"`{backend.name}` does not answer: {error}; what it said last stands, and it is "
+                "asked again",
+                stacklevel=2,
+            )
         return False
     reg.store.core.observe(backend.identity, None if listing is None else rows(listing))
-    last.succeeded = True
+    last.succeeded, last.is_told = True, False
     return listing is not None
 
 

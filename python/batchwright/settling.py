@@ -62,9 +62,13 @@ def settle(reg: Registry, *, at_once: bool = False) -> bool:
             _record(reg, chunk, ids)
     if found is None:
         return bool(claims)
-    patience = 2 * backend.scheduler_latency + backend.fs_latency
-    overdue = [c for c in left if c in doubts and now - doubts[c] >= patience]
+    overdue = [c for c in left if c in doubts and now - doubts[c] >= patience(backend)]
     return _take_back(reg, overdue) or len(doubts) < len(left)
+
+
+def patience(backend: ClusterFunctions) -> float:
+    """Give the seconds within which what was accepted is listed, or its executor's claim seen."""
+    return 2 * backend.scheduler_latency + backend.fs_latency
 
 
 def _forget_settled(reg: Registry, doubts: dict[str, float]) -> list[str]:

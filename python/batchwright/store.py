@@ -33,6 +33,8 @@ class Look:
     at: float = float("-inf")
     """Monotonic seconds."""
     succeeded: bool = False
+    is_told: bool = False
+    """Whether the user knows that it does not answer."""
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)

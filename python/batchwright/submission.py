@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from batchwright import ids as job_ids
@@ -424,6 +423,8 @@ class _Handing:
     wait: Callable[[int], float]
     unanswered: int = 0
     """Calls in a row without a clear answer."""
+    told: set[str] = field(default_factory=lambda: set[str]())
+    """Reasons for delay that the user knows."""
 
 
 def _submit_some(
@@ -513,7 +514,7 @@ def _submit_one(handing: _Handing, jc: JobCollection, chunks: Sequence[str]) -> 
                 f"{result.status}: {result.message or 'no reason given'}"
             )
         seconds = handing.wait(iteration)
-        _tell(f"not accepted yet ({result.message or 'busy'}), again in {seconds:.3g} s")
+        _tell(handing, result.message or "busy")
         time.sleep(seconds)
 
 
@@ -596,10 +597,13 @@ def _wait_for_room(
         reg.store.update()
 
 
-def _tell(text: str) -> None:
-    _log.info(text)
-    if sys.stderr.isatty():
-        print(text, file=sys.stderr)
+def _tell(handing: _Handing, reason: str) -> None:
+    """Say why it takes long, once for each reason."""
+    _log.info("not accepted yet: %s", reason)
+    if reason not in handing.told:
+        handing.told.add(reason)
+        name = handing.backend.name
+        warnings.warn(f"`{name}` accepts nothing yet: {reason}; it is tried again", stacklevel=2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ impl World {
     }
 
     fn expire(&self) -> IdSet {
-        self.registry.expire(3, &HashMap::new()).expect("looked")
+        self.registry.expire(3, &HashMap::new(), 0.0).expect("looked")
     }
 }
 
@@ -418,6 +418,33 @@ fn only_a_won_void_expires_what_was_never_claimed() {
 }
 
 #[test]
+fn what_no_look_ever_showed_may_be_listed_late() {
+    let world = World::new();
+    let patient = || world.registry.expire(3, &HashMap::new(), 60.0).expect("looked");
+    for _ in 0..50 {
+        world.registry.observe("sim", Some(&[]));
+        world.sync();
+        assert!(patient().is_empty());
+        world.clock.advance(1.0);
+    }
+    // What was shown and is gone is not late.
+    world.listed(false);
+    world.vanish(3, 1.0);
+    assert_eq!(patient(), IdSet::range(1, 3));
+
+    let world = World::new();
+    world.vanish(3, 61.0);
+    assert_eq!(world.registry.expire(3, &HashMap::new(), 60.0).expect("asked").len(), 3);
+
+    // Nor is what accounting knows the end of.
+    let world = World::new();
+    world.vanish(3, 1.0);
+    let failed = HashMap::from([("9".to_owned(), Some(Cause::Setup))]);
+    assert_eq!(world.registry.expire(3, &failed, 60.0).expect("asked").len(), 3);
+    assert_eq!(world.cause(1), Some(Cause::Setup));
+}
+
+#[test]
 fn a_void_of_an_owner_that_died_is_a_won_one() {
     let world = World::new();
     let other = intend(&world.registry, &[], false).expect("nothing").len();
@@ -536,7 +563,7 @@ fn a_watcher_sees_the_same_and_writes_nothing() {
     let watcher = watch(&world.fs, &world.clock, &world.root).expect("opened");
     let files = world.fs.paths();
     watcher.sync(&|| false).expect("looked");
-    assert_eq!(watcher.expire(1, &HashMap::new()).expect("asked"), IdSet::default());
+    assert_eq!(watcher.expire(1, &HashMap::new(), 0.0).expect("asked"), IdSet::default());
     assert_eq!(world.fs.paths(), files);
     let stages = watcher.read(|t| [1, 2, 3].map(|job| t.jobs.stage_of(job)));
     world.sync();

@@ -560,14 +560,15 @@ impl Store {
         Ok(runs.iter().map(json).collect())
     }
 
-    #[pyo3(signature = (looks, causes=HashMap::new()))]
+    #[pyo3(signature = (looks, causes, patience))]
     fn expire(
         &self,
         py: Python<'_>,
         looks: u32,
         causes: HashMap<String, Option<String>>,
+        patience: f64,
     ) -> PyResult<IdSet> {
-        enter(py, |_| self.registry.expire(looks, &causes_of(causes)?)).map(IdSet)
+        enter(py, |_| self.registry.expire(looks, &causes_of(causes)?, patience)).map(IdSet)
     }
 
     fn give_up(

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -112,4 +113,26 @@ def healed() -> None:
 def nodes(_needs_slurm: None) -> Iterator[Nodes]:
     """Nodes that may be lost; they are back afterwards."""
     yield Nodes()
+    healed()
+
+
+class Controller:
+    """Slurm's controller, which can be away for a while."""
+
+    def stop(self) -> None:
+        """Stop it in good order: killed, Slurm itself would forget what it accepted last."""
+        pid = int((Path(os.environ["SLURM_CONF"]).parent / "run" / "slurmctld.pid").read_text())
+        os.kill(pid, signal.SIGTERM)
+        while told_by_kernel(pid, "cmdline"):
+            time.sleep(0.1)
+
+    def start(self) -> None:
+        """Start it again; it knows its jobs."""
+        healed()
+
+
+@pytest.fixture
+def controller(_needs_slurm: None) -> Iterator[Controller]:
+    """A controller that may be stopped; it is back afterwards."""
+    yield Controller()
     healed()

@@ -47,6 +47,8 @@ struct Look {
     reason: String,
     /// Complete looks in a row that did not show it.
     absent: u32,
+    /// When the first of them was, if none ever showed it.
+    unseen_since: Option<f64>,
 }
 
 /// Seen by this process only; never written.
@@ -192,6 +194,7 @@ impl Registry {
 
     /// One complete look at a backend; none where it cannot list.
     pub fn observe(&self, backend: &str, listing: Option<&[Listed]>) {
+        let now = self.clock.monotonic();
         let mut inner = self.lock();
         let Inner { tables, looks, .. } = &mut *inner;
         looks.witness = listing.is_some().then(|| backend.to_owned());
@@ -208,9 +211,15 @@ impl Registry {
             let Some(batch_id) = &chunk.batch_id else { continue };
             let look = looks.tasks.entry(*index).or_default();
             if let Some(listed) = by_id.get(batch_id.as_str()) {
-                *look =
-                    Look { listed: Some(listed.running), reason: listed.reason.clone(), absent: 0 };
+                *look = Look {
+                    listed: Some(listed.running),
+                    reason: listed.reason.clone(),
+                    ..Look::default()
+                };
             } else {
+                if look.absent == 0 && look.listed.is_none() {
+                    look.unseen_since = Some(now);
+                }
                 look.listed = None;
                 look.absent += 1;
             }
@@ -336,8 +345,15 @@ impl Registry {
 
     /// Gives up tasks that were absent in `looks` looks in a row and are silent, where the void
     /// is won. Returns the jobs that expired. `causes` says by batch id what accounting knows;
-    /// none: the task is still on its way, so it is not given up.
-    pub fn expire(&self, looks: u32, causes: &HashMap<String, Option<Cause>>) -> Result<IdSet> {
+    /// none: the task is still on its way, so it is not given up. A task that no look and no
+    /// executor ever showed may be listed late: it is given `patience` seconds, unless accounting
+    /// knows its end.
+    pub fn expire(
+        &self,
+        looks: u32,
+        causes: &HashMap<String, Option<Cause>>,
+        patience: f64,
+    ) -> Result<IdSet> {
         let mut inner = self.lock();
         if !matches!(inner.role, Role::Owner(_)) {
             return Ok(IdSet::default());
@@ -347,6 +363,13 @@ impl Registry {
             let batch_id = inner.tables.chunks.get(chunk as usize)?.batch_id.as_ref()?;
             causes.get(batch_id).copied()
         };
+        let now = self.clock.monotonic();
+        let may_be_late = |inner: &Inner, chunk: u32| {
+            let unseen = inner.looks.tasks.get(&chunk).and_then(|look| look.unseen_since);
+            unseen.is_some_and(|since| now - since < patience)
+                && known(inner, chunk).is_none()
+                && !has_claim(&inner.tables, chunk)
+        };
         let candidates: Vec<u32> = inner
             .tables
             .open
@@ -354,6 +377,7 @@ impl Registry {
             .copied()
             .filter(|chunk| known(&inner, *chunk) != Some(None))
             .filter(|chunk| self.is_vanished(&inner, *chunk, looks))
+            .filter(|chunk| !may_be_late(&inner, *chunk))
             .collect();
         if candidates.is_empty() {
             return Ok(IdSet::default());
