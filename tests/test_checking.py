@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -249,10 +250,52 @@ def test_json(folder: Path, name: str) -> None:
         assert "cannot be read" in found(reg.check_registry(), folder, folder / name).what
 
 
+FLIPS = 300
+
+
+@pytest.mark.slow
+def test_a_flipped_bit_is_found_or_changes_nothing(healthy: Path, tmp_path: Path) -> None:
+    draw = random.Random(4)
+    paths = [path.relative_to(healthy) for path in sorted(healthy.rglob("*"))]
+    # What jobs printed is for people, and not checked.
+    paths = [p for p in paths if (healthy / p).is_file() and p.parts[0] != "logs"]
+    paths = [p for p in paths if (healthy / p).stat().st_size]
+    expected = shown(Path(shutil.copytree(healthy, tmp_path / "whole")))
+    kinds: dict[str, int] = {}
+    unfound: list[str] = []
+    for number in range(FLIPS):
+        folder = Path(shutil.copytree(healthy, tmp_path / str(number)))
+        path = draw.choice(paths)
+        data = bytearray((folder / path).read_bytes())
+        bit = draw.randrange(8 * len(data))
+        data[bit // 8] ^= 1 << (bit % 8)
+        (folder / path).write_bytes(data)
+        kinds[path.parts[0]] = kinds.get(path.parts[0], 0) + 1
+        if check_folder(folder).ok:
+            unfound.append(f"{path} bit {bit}")
+            assert shown(folder) == expected, unfound[-1]
+        shutil.rmtree(folder)
+    assert len(kinds) > 6, kinds
+    print(f"{FLIPS} flips, {len(unfound)} not found and harmless: {unfound}")
+
+
+def shown(folder: Path) -> list[object]:
+    """Give what users see of a registry."""
+    reg = opened(folder)
+    table = reg.get_job_table().to_pylist()
+    errors = reg.get_error_messages().to_pylist()
+    results = list(reg.iter_results())
+    jobs = [reg.make_job(row["job_id"]) for row in table]
+    pars = [job.pars for job in jobs]
+    return [table, errors, results, pars, reg.get_used_job_tags(), reg.seed, repr(reg.access)]
+
+
 def test_a_registry_of_no_known_kind(folder: Path) -> None:
     reg, path = opened(folder), folder / "registry.json"
     path.write_text(path.read_text().replace('"plain"', '"plaid"'))
-    assert "kind is 'plaid'" in found(reg.check_registry(), folder, path).what
+    whats = [one.what for one in reg.check_registry().findings]
+    assert any("kind is 'plaid'" in what for what in whats)
+    assert any("does not match its checksum" in what for what in whats)
 
 
 def test_strange_files(folder: Path) -> None:

@@ -409,6 +409,9 @@ class Block:
 def key_of(encoded: bytes) -> bytes:
     """The 16 bytes that identify an encoded value (`batchwright/keys.py`)."""
 
+def is_sealed(bytes: bytes) -> bool | None:
+    """Whether a file fits the checksum inside it; None if there is none."""
+
 def wait_for_interrupt(seconds: float) -> None: ...
 
 # -- hosts without a scheduler (in-process halves of `batchwright-exec host`)

@@ -217,8 +217,7 @@ def check_registry(reg: Registry) -> Report:
 
     Notes
     -----
-    Parameters in `defs` have no checksum: what is found there is what cannot be read, or does not
-    fit the definition.
+    Logs have no checksum: what jobs printed is not checked.
 
     Examples
     --------
@@ -301,12 +300,25 @@ def _check_identity(check: _Check) -> dict[str, Any]:
 
 
 def _read_json(check: _Check, name: str, keys: Set[str]) -> dict[str, Any]:
-    found = json.loads((check.folder / name).read_bytes())
+    data = (check.folder / name).read_bytes()
+    found = json.loads(data)
     if not isinstance(found, dict):
         raise TypeError("it holds no JSON object")
     if lacking := keys - found.keys():
         check.find(name, None, f"it lacks {', '.join(sorted(lacking))}", _BACKUP)
+    _check_seal(check, name, data)
     return cast("dict[str, Any]", found)
+
+
+def _check_seal(check: _Check, name: str, data: bytes) -> None:
+    """Find a file that does not fit the checksum inside it, unless more is known already."""
+    sealed = store.is_sealed(data)
+    if check.is_faulty(name):
+        return
+    if sealed is None:
+        check.find(name, None, "it has no checksum, so damage does not show", _BACKUP)
+    elif not sealed:
+        check.find(name, None, "it does not match its checksum", _BACKUP)
 
 
 def _list(check: _Check, modes: tuple[int, int] | None) -> None:
@@ -538,9 +550,12 @@ def _read_definition(check: _Check, name: str, core: _core.Store | None) -> None
 
     ipc = cast("Any", pyarrow.ipc)
     try:
-        with pa.OSFile(str(check.folder / name), "rb") as source:
-            table = ipc.open_file(source).read_all()
-            table.validate(full=True)
+        data = (check.folder / name).read_bytes()
+        _check_seal(check, name, data)
+        if check.is_faulty(name):
+            return
+        table = ipc.open_file(data).read_all()
+        table.validate(full=True)
     except FileNotFoundError:
         return
     except (pa.ArrowException, *_FAULTS) as error:

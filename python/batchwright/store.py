@@ -209,6 +209,11 @@ def key_of(encoded: bytes) -> bytes:
     return _core.key_of(encoded)
 
 
+def is_sealed(data: bytes) -> bool | None:
+    """Whether a file fits the checksum inside it; None if there is none."""
+    return _core.is_sealed(data)
+
+
 def version() -> str:
     """Give the version of extension and package."""
     return _core.__version__

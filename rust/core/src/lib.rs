@@ -24,6 +24,7 @@ pub mod process;
 pub mod queue;
 pub mod registry;
 pub mod run;
+pub mod seal;
 #[cfg(feature = "arrow")]
 pub mod segments;
 pub mod tables;

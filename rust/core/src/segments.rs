@@ -14,6 +14,7 @@ use arrow_schema::{ArrowError, DataType, Field, SchemaRef, TimeUnit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keys::{self, KEY_SUFFIX};
 use crate::pickle::{self, OutOfRange, Plain};
+use crate::seal::{self, Blank, Seal};
 
 /// Columns that only tables show: the texts of a pickled column's values.
 pub const TEXT_SUFFIX: &str = "\x1ftext";
@@ -125,12 +126,19 @@ impl Segment {
         let mut bytes = Vec::new();
         let mut writer = FileWriter::try_new(&mut bytes, &self.schema).map_err(|e| failed(&e))?;
         self.batches.iter().try_for_each(|b| writer.write(b)).map_err(|e| failed(&e))?;
+        let blank = Blank::draw();
+        writer.write_metadata(seal::KEY, blank.text());
         writer.finish().map_err(|e| failed(&e))?;
         drop(writer);
+        blank.fill(&mut bytes);
         Ok(bytes)
     }
 
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self> {
+        if seal::check(&bytes) == Seal::Broken {
+            let what = "parameters do not match their checksum";
+            return Err(Error::new(ErrorKind::Corrupt, what));
+        }
         let reader =
             FileReader::try_new(std::io::Cursor::new(bytes), None).map_err(|e| failed(&e))?;
         let schema = RecordBatchReader::schema(&reader);

@@ -17,9 +17,10 @@ use batchwright_core::Result;
 use batchwright_core::clock::{Clock, Micros};
 use batchwright_core::error::{Error, ErrorKind};
 use batchwright_core::fs::{Fs, JournalFile, Published};
-use batchwright_core::process::Identity;
 use batchwright_core::registry::ownership::Lease;
 use batchwright_core::registry::{Opening, Registry};
+use batchwright_core::seal;
+use serde_json::Value;
 use sim::{BEGIN, Random, SimClock, SimFs, rounds};
 use simreg::{create, watch};
 
@@ -117,11 +118,12 @@ struct Seen(Arc<View>);
 impl Fs for Seen {
     fn publish(&self, path: &Path, bytes: &[u8]) -> Result<Published> {
         // Each contender is on a machine of its own.
-        let text = String::from_utf8_lossy(bytes);
-        let here = Identity::of_this_process().boot_id;
         let mut bytes = bytes.to_vec();
         if path.parent().is_some_and(|folder| folder.ends_with("owner")) {
-            bytes = text.replace(&here, &self.0.boot_id).into_bytes();
+            if let Ok(mut owner) = serde_json::from_slice::<Value>(&bytes) {
+                owner["boot_id"] = self.0.boot_id.as_str().into();
+                bytes = seal::json(&owner).expect("plain data");
+            }
             // Between the last look and the claim much can happen.
             let random = self.0.random.lock().expect("no panic").below(60);
             self.0.turns.pause(self.0.me, random.saturating_sub(30) as f64);

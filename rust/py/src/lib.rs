@@ -33,7 +33,7 @@ mod _core {
     #[pymodule_export]
     use super::runtime::wait_for_interrupt;
     #[pymodule_export]
-    use super::store::{LogReader, ResultReader, Store};
+    use super::store::{LogReader, ResultReader, Store, is_sealed};
 
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "the name is Python's")]

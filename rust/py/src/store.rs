@@ -16,6 +16,7 @@ use batchwright_core::registry::job_table::{Predicate, failure_table};
 use batchwright_core::registry::ownership::Lease;
 use batchwright_core::registry::{self, Listed, Opening, Plan, PlannedChunk, Registry, TaskId};
 use batchwright_core::run::Cause;
+use batchwright_core::seal::{self, Seal};
 use batchwright_core::segments::Segment;
 use numpy::PyReadonlyArray1;
 use pyo3::prelude::*;
@@ -27,6 +28,16 @@ use crate::ids::{IdSet, to_vec};
 use crate::runtime::enter;
 
 /// An opened registry folder.
+/// Whether a file that has a seal is as it was written; none if it has none.
+#[pyfunction]
+pub(crate) fn is_sealed(py: Python<'_>, bytes: &[u8]) -> Option<bool> {
+    py.detach(|| match seal::check(bytes) {
+        Seal::Whole => Some(true),
+        Seal::Broken => Some(false),
+        Seal::Missing => None,
+    })
+}
+
 #[pyclass(frozen, module = "batchwright._core")]
 pub(crate) struct Store {
     pub(crate) registry: Arc<Registry>,

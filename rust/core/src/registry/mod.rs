@@ -42,6 +42,7 @@ use crate::fs::{Fs, Published, RealFs, token};
 use crate::journal::Adopt;
 use crate::layout::Layout;
 use crate::queue::RequestFile;
+use crate::seal::{self, Seal};
 use crate::tables::Tables;
 
 use loading::Loaded;
@@ -175,7 +176,7 @@ impl Registry {
         let registry = Self::assemble(fs, clock, layout, identity, opening, None);
         registry.follow(1, opening.lease)?;
         // Last, so that a folder is a registry only when it is whole.
-        let json = serde_json::to_vec_pretty(&registry.identity).expect("plain data serialises");
+        let json = seal::json(&registry.identity).expect("plain data serialises");
         match registry.fs.publish(&registry.layout.identity(), &json)? {
             Published::Won => Ok(registry),
             Published::Lost => Err(exists(root)),
@@ -460,7 +461,16 @@ fn read_identity(fs: &dyn Fs, layout: &Layout) -> Result<IdentityFile> {
             crate::VERSION
         )));
     }
+    refuse_broken(&path, &bytes)?;
     serde_json::from_slice(&bytes).map_err(damaged)
+}
+
+/// Refuses a file whose seal does not fit it; one without is of an earlier version.
+fn refuse_broken(path: &Path, bytes: &[u8]) -> Result<()> {
+    match seal::check(bytes) {
+        Seal::Broken => Err(Error::corrupt(path, 0, "it does not match its checksum")),
+        Seal::Whole | Seal::Missing => Ok(()),
+    }
 }
 
 /// The epoch to claim, and whom that displaces.

@@ -11,6 +11,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{Fs, Published, token};
 use crate::layout::Layout;
 use crate::process::{self, Identity};
+use crate::seal;
+
+use super::refuse_broken;
 
 /// How long silence lasts before a registry is taken over, and what follows from it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -124,13 +127,14 @@ pub fn standing(fs: &dyn Fs, layout: &Layout) -> Result<Standing> {
 pub fn read_owner(fs: &dyn Fs, layout: &Layout, epoch: u64) -> Result<Owner> {
     let path = layout.owner(epoch);
     let bytes = fs.tail(&path, 0)?;
+    refuse_broken(&path, &bytes)?;
     serde_json::from_slice(&bytes)
         .map_err(|e| Error::corrupt(&path, 0, format!("it names no owner: {e}")))
 }
 
 /// Claims an epoch; false if somebody else has it.
 pub fn claim(fs: &dyn Fs, layout: &Layout, epoch: u64, owner: &Owner) -> Result<bool> {
-    let bytes = serde_json::to_vec(owner).expect("an owner is plain data");
+    let bytes = seal::json(owner).expect("an owner is plain data");
     let path = layout.owner(epoch);
     if fs.publish(&path, &bytes)? == Published::Won {
         return Ok(true);
