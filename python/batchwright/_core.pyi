@@ -286,6 +286,8 @@ class Store:
         """Merges what run files say; True if anything changed. Readers do it in memory."""
     def vanished(self, looks: int) -> list[tuple[str, str, bool]]:
         """(chunk, batch id, whether it was claimed) of what `expire` would give up."""
+    def outputs_of(self, batch_ids: set[str]) -> list[tuple[str, str, int, str | None]]:
+        """(batch id, chunk, array task, log file) of these; the file where it is recorded."""
     def claimed_by(self, chunk: str) -> dict[str, str] | None:
         """What the scheduler told the executor of a chunk as variables; None if none ran."""
     def runs_of(self, job: int) -> list[str]:

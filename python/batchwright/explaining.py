@@ -120,7 +120,7 @@ def _evidence(reg: Registry, job: int, row: dict[str, Any]) -> Iterator[Evidence
         yield from _system(reg, batch, row, is_open=is_open)
     elif is_open:
         yield Evidence("queue", None, None, _unknown(reg, batch, identity))
-    yield from _log(reg.store.output_path(chunk))
+    yield from _log(reg.store.outputs_of([batch]).get(batch, reg.store.output_path(chunk)))
 
 
 def _submission(row: dict[str, Any], chunk: str, batch: str, identity: str) -> Evidence:

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import pwd
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,6 +123,18 @@ class Store:
     def output_path(self, chunk: str) -> Path:
         """Where a scheduler may put what the executor itself prints."""
         return Path(f"{self.file_dir}/logs/{chunk[:2]}/{chunk}.out")
+
+    def outputs_of(self, batch_ids: Iterable[str]) -> dict[str, Path]:
+        """Where a scheduler put what it and the executor said, by batch id."""
+        return {
+            batch: self.file_dir / log if log else task_output(self.output_path(chunk), task)
+            for batch, chunk, task, log in self.core.outputs_of(set(batch_ids))
+        }
+
+
+def task_output(path: Path, task: int) -> Path:
+    """Give the log of an array's task by the array's; as schedulers are told to name it."""
+    return path.with_suffix(f".{task}.out") if task else path
 
 
 def create(path: Path, kind: str, seed: int, access: str) -> _core.Store:

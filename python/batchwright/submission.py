@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from batchwright import ids as job_ids
-from batchwright import looking, parameters, resources, settling
+from batchwright import looking, parameters, resources, settling, store
 from batchwright.collection import JobCollection, as_array, describe, header
 from batchwright.debugging import is_debugging
 from batchwright.errors import ConfigError, JobsOnSystemError, SchedulerError, SubmitError
@@ -577,8 +577,11 @@ def _record(reg: Registry, jc: JobCollection, chunks: Sequence[str], result: Sub
     if len(chunks) == 1:
         reg.store.core.submitted(chunks[0], batch_ids, result.log_file)
         return
-    for chunk, batch in zip(chunks, batch_ids, strict=True):
-        reg.store.core.submitted(chunk, [batch], result.log_file)
+    log = jc.log_file.relative_to(reg.store.file_dir)
+    for task, (chunk, batch) in enumerate(zip(chunks, batch_ids, strict=True), 1):
+        # The tasks are named after the first of them.
+        log_file = result.log_file or str(store.task_output(log, task))
+        reg.store.core.submitted(chunk, [batch], log_file)
 
 
 def _wait_for_room(

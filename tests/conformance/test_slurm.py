@@ -47,13 +47,20 @@ def test_two_hundred_jobs_in_twenty_chunks(registry: bw.Registry) -> None:
     assert len(set(registry.get_job_table()["batch_id"].to_pylist())) == 20
 
 
-def test_accounting_says_why_executors_died(registry: bw.Registry) -> None:
-    registry.cluster_functions = bw.Slurm(array_jobs=False, fs_latency=2)
+@pytest.mark.parametrize("how", ["single", "array of chunks", "array of jobs"])
+def test_accounting_says_why_executors_died(registry: bw.Registry, how: str) -> None:
+    registry.cluster_functions = bw.Slurm(array_jobs=how != "single", fs_latency=2)
     registry.batch_map(_die, ["kill", "hog", "fine"])
-    registry.submit_jobs(resources={"memory": 60})
+    if how == "array of jobs":
+        registry.submit_jobs(n_chunks=1, resources={"memory": 60, "chunks_as_arrayjobs": True})
+    else:
+        registry.submit_jobs(resources={"memory": 60})
     registry.wait_for_jobs(timeout=120, sleep=0.7)
     causes = dict(zip([1, 2, 3], registry.get_job_table()["cause"].to_pylist(), strict=True))
     assert causes == {1: "crashed", 2: "oom", 3: None}
+    told = str(registry.explain(2))
+    assert "(oom)" in told
+    assert "memory limit" in told, "the log of this very task"
 
 
 def _die(how: str) -> None:

@@ -177,9 +177,9 @@ class Slurm(Scheduler):
     def account(self, reg: Registry, gone: Mapping[str, bool]) -> Mapping[str, str | None]:
         """Ask sacct what became of jobs; too much memory may be told in the log alone."""
         found = parse_account(self.run(account_command(gone)), gone)
-        killed = {batch for batch, cause in found.items() if cause in _PERHAPS_MEMORY}
-        for chunk, _, batch in reg.store.core.open_chunks() if killed else ():
-            if batch in killed and says_too_much_memory(reg.store.output_path(chunk)):
+        killed = [batch for batch, cause in found.items() if cause in _PERHAPS_MEMORY]
+        for batch, log in reg.store.outputs_of(killed).items() if killed else ():
+            if says_too_much_memory(log):
                 found[batch] = "oom"
         return found
 

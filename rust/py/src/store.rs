@@ -1,6 +1,6 @@
 //! An opened registry.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -555,6 +555,16 @@ impl Store {
         let named =
             tasks.into_iter().map(|(t, claimed)| (t.chunk.to_string(), t.batch_id, claimed));
         named.collect()
+    }
+
+    fn outputs_of(
+        &self,
+        py: Python<'_>,
+        batch_ids: HashSet<String>,
+    ) -> Vec<(String, String, u32, Option<String>)> {
+        let found = py.detach(|| self.registry.outputs_of(&batch_ids));
+        let told = found.into_iter();
+        told.map(|(t, log)| (t.batch_id, t.chunk.to_string(), t.task, log)).collect()
     }
 
     fn claimed_by(

@@ -327,6 +327,20 @@ impl Registry {
         gone.filter_map(|c| Some((task_id(tables, c)?, has_claim(tables, c)))).collect()
     }
 
+    /// The newest tasks of these batch ids, and where the scheduler puts what it says of them if
+    /// that is not the usual place.
+    pub fn outputs_of(&self, batch_ids: &HashSet<String>) -> Vec<(TaskId, Option<String>)> {
+        self.read(|tables| {
+            let named = tables.chunks.iter().zip(0..).filter(|(chunk, _)| {
+                chunk.batch_id.as_ref().is_some_and(|batch_id| batch_ids.contains(batch_id))
+            });
+            let found = named.filter_map(|(chunk, index)| {
+                Some((task_id(tables, index)?, chunk.log_file.clone()))
+            });
+            found.collect()
+        })
+    }
+
     /// What the scheduler told the first executor that claimed a task of the chunk.
     pub fn claimed_by(&self, chunk: ChunkId) -> Option<BTreeMap<String, String>> {
         let runs: Vec<RunId> = self.read(|tables| {
