@@ -233,11 +233,36 @@ pub enum Record {
     Experiments(Vec<Block>),
     /// Jobs that are gone; their ids are never given again.
     Removed(IdSet),
+    /// Records of one verb: none of them counts without the others.
+    Together(Together),
+}
+
+/// Records in one frame, each as its own bytes: what is read of a damaged file cannot nest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Together(Vec<Vec<u8>>);
+
+impl Together {
+    fn new(records: &[Record]) -> Self {
+        let bytes = |record| postcard::to_stdvec(record).expect("plain records always serialise");
+        Self(records.iter().map(bytes).collect())
+    }
+
+    pub fn records(&self) -> impl Iterator<Item = Record> {
+        self.0.iter().filter_map(|bytes| Self::record(bytes))
+    }
+
+    fn record(bytes: &[u8]) -> Option<Record> {
+        postcard::from_bytes(bytes).ok().filter(|record| !matches!(record, Record::Together(_)))
+    }
+
+    fn is_whole(&self) -> bool {
+        self.0.iter().all(|bytes| Self::record(bytes).is_some())
+    }
 }
 
 impl Record {
     /// What `inspect` calls it; its place is its kind in the frame.
-    pub const KINDS: [&str; 20] = [
+    pub const KINDS: [&str; 21] = [
         "adopt",
         "continue",
         "beat",
@@ -258,7 +283,16 @@ impl Record {
         "algorithm",
         "experiments",
         "removed",
+        "together",
     ];
+
+    /// What one verb writes, as one record.
+    pub fn of_verb(records: &[Self]) -> Self {
+        match records {
+            [record] => record.clone(),
+            _ => Self::Together(Together::new(records)),
+        }
+    }
 
     /// `synced_to`: bytes of the file below it were durable before this frame was written, so
     /// that damage there is no torn tail. It stands where run files name the job.
@@ -273,6 +307,9 @@ impl Record {
             let is_vital = frame.must_understand();
             return Err(if is_vital { RecordFault::Newer(frame.kind) } else { RecordFault::Skip });
         }
-        postcard::from_bytes(frame.payload).map_err(|_| RecordFault::Malformed)
+        match postcard::from_bytes(frame.payload) {
+            Ok(Self::Together(together)) if !together.is_whole() => Err(RecordFault::Malformed),
+            read => read.map_err(|_| RecordFault::Malformed),
+        }
     }
 }

@@ -348,6 +348,7 @@ impl Tables {
                 self.blocks.extend(blocks.iter().cloned());
             }
             Record::Removed(ids) => self.remove(ids),
+            Record::Together(together) => together.records().for_each(|r| self.apply(&r)),
         }
     }
 

@@ -14,6 +14,8 @@ use batchwright_core::error::ErrorKind;
 use batchwright_core::frame::{
     self, Content, FILE_HEADER, FileId, Frame, FrameReader, FrameWriter, Position,
 };
+use batchwright_core::ids::IdSet;
+use batchwright_core::journal::Record;
 use sim::{Random, SimClock, SimFs, rounds};
 use simreg::{create, watch};
 
@@ -240,4 +242,21 @@ fn hostile_bytes_make_no_frames() {
         tried += 1;
     }
     println!("executions {tried}; panics 0");
+}
+
+#[test]
+fn records_of_one_verb_are_one_frame_and_hold_no_such_frame() {
+    let tagged = |tag: &str| Record::Tagged { tag: tag.into(), ids: IdSet::range(1, 3) };
+    let two = Record::of_verb(&[tagged("t"), tagged("u")]);
+    let Record::Together(together) = &two else { panic!("two records are one") };
+    assert_eq!(together.records().collect::<Vec<_>>(), [tagged("t"), tagged("u")]);
+    assert_eq!(Record::of_verb(&[tagged("t")]), tagged("t"));
+    let id = FileId::random();
+    let mut bytes = Vec::new();
+    let mut writer = FrameWriter::new(id);
+    two.write(&mut writer, 0, &mut bytes);
+    Record::of_verb(&[two.clone(), tagged("v")]).write(&mut writer, 0, &mut bytes);
+    let frames: Vec<_> = FrameReader::new(id, &bytes, Position::START).collect();
+    let read: Vec<_> = frames.iter().map(|frame| Record::read(frame).ok()).collect();
+    assert_eq!(read, [Some(two), None]);
 }

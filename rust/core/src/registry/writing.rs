@@ -144,7 +144,8 @@ pub(super) enum Durability {
 }
 
 impl Registry {
-    /// Writes records, makes them durable and applies them to the tables.
+    /// Writes the records of one verb, makes them durable and applies them to the tables. They
+    /// share a frame: a power cut leaves all of them or none.
     pub(super) fn write(
         &self,
         inner: &mut Inner,
@@ -155,17 +156,14 @@ impl Registry {
         self.ensure_lease(inner, |lease| lease.renew)?;
         let writer = inner.writer()?;
         let before = writer.file.end();
-        for record in records {
-            writer.append(record);
-        }
+        let record = Record::of_verb(records);
+        writer.append(&record);
         if writer.file.is_dead() || durability == Durability::Now {
             self.sync_or_lose(inner)?;
         }
         inner.place = inner.writer()?.place();
         inner.since_snapshot += inner.place.offset.saturating_sub(before);
-        for record in records {
-            inner.tables.apply(record);
-        }
+        inner.tables.apply(&record);
         Ok(())
     }
 
