@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import batchwright as bw
+from batchwright.executor import executor
 
 
 def root(x: int) -> float:
@@ -51,6 +54,45 @@ def test_what_ended_in_one_copy_is_known_in_the_other(
     assert bw.merge_registries(source, target) == {2}
     with opened(target.file_dir) as again:
         assert again.find_done() == {1, 3, 4}
+
+
+def ends(reg: bw.Registry) -> list[dict[str, Any]]:
+    """Give what nodes recorded of the ends of jobs, in their order."""
+    found: list[dict[str, Any]] = []
+    for path in reg.file_dir.glob("runs/*/*.bwj"):
+        told = bw.run_command([executor(), "inspect", path]).stdout.splitlines()
+        found += [one["record"] for one in map(json.loads, told) if one.get("kind") == "end"]
+    return sorted(found, key=lambda end: end["job"])
+
+
+def test_what_the_node_measured_stays_as_it_was(
+    copies: Callable[[], tuple[bw.Registry, bw.Registry]],
+) -> None:
+    source, target = copies()
+    source.cluster_functions = bw.Interactive(external=True)
+    source.submit_jobs([1, 2])
+    bw.merge_registries(source, target)
+    measured = ["job", "started", "ended", "peak_kib", "cpu_us"]
+    before, after = (
+        [[end[name] for name in measured] for end in ends(r)] for r in (source, target)
+    )
+    assert before == after
+    assert len(before) == 2
+    assert all(cpu > 0 for *_, cpu in before)
+
+
+def test_jobs_that_never_began_are_merged(
+    copies: Callable[[], tuple[bw.Registry, bw.Registry]],
+) -> None:
+    source, target = copies()
+    source.cluster_functions = bw.Interactive(external=True)
+    source.submit_jobs([1], resources={"python": "/no/such/python"})
+    ended = source.find_errors(cause="setup")
+    assert ended == {1}
+    assert bw.merge_registries(source, target) == ended
+    columns = ["started", "done", "mem_used", "cause"]
+    for name in columns:
+        assert target.get_job_table(1)[name].equals(source.get_job_table(1)[name]), name
 
 
 def test_other_definitions_are_left_alone(

@@ -320,6 +320,9 @@ class Store:
         """
     def failure(self, job: int) -> tuple[str, str, str, str]:
         """(cause, type, message, traceback) of a job that is `error`."""
+    def measured(self, job: int) -> tuple[int, int, int, int] | None:
+        """Start, end, peak in KiB, and CPU time, by the job's end record if it has one."""
+
     def log(self, job: int) -> bytes | None:
         """What the newest attempt printed; None if it was never started or has no log."""
     def logs(self, ids: IdSet) -> LogReader: ...

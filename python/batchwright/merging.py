@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from batchwright import ids as job_ids
@@ -109,19 +110,25 @@ def _rows(source: Registry, jobs: JobIds) -> list[dict[str, Any]]:
     import pyarrow as pa
 
     table = pa.table(source.store.core.status(jobs.core))
-    return table.select(["job_id", "started", "done", "mem_used", "state", "cause"]).to_pylist()
+    return table.select(["job_id", "submitted", "started", "done", "state"]).to_pylist()
 
 
 def _tell(source: Registry, run: _core.Run, row: dict[str, Any]) -> None:
     import numpy as np
 
     core, job = source.store.core, int(row["job_id"])
-    started, ended = (round(row[name].timestamp() * 1e6) for name in ("started", "done"))
-    peak = round((row["mem_used"] or 0) * 1e6 / 1024)
+    measured = core.measured(job) or _as_seen(row)
     run.log(job, core.log(job) or b"")
     if row["state"] == "error":
         cause, type, message, traceback = core.failure(job)
-        run.failed(job, cause, started, ended, peak, 0, type, message, traceback)
+        run.failed(job, cause, *measured, type, message, traceback)
         return
     (result,) = core.results(np.array([job], dtype=np.int64)).next_batch() or (b"",)
-    run.done(job, started, ended, peak, 0, result)
+    run.done(job, *measured, result)
+
+
+def _as_seen(row: Mapping[str, Any]) -> tuple[int, int, int, int]:
+    """Give times of a job whose end its node did not record: it was stopped with its chunk."""
+    ended = row["done"] or row["started"] or row["submitted"]
+    started = row["started"] or ended
+    return round(started.timestamp() * 1e6), round(ended.timestamp() * 1e6), 0, 0

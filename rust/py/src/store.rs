@@ -659,6 +659,12 @@ impl Store {
         })
     }
 
+    /// Start, end, peak in KiB and CPU time in microseconds.
+    fn measured(&self, py: Python<'_>, job: JobId) -> PyResult<Option<(i64, i64, u32, u64)>> {
+        let found = enter(py, |_| self.registry.measured(job))?;
+        Ok(found.map(|m| (m.started, m.ended, m.peak_kib, m.cpu_us)))
+    }
+
     fn log<'py>(&self, py: Python<'py>, job: JobId) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let log = enter(py, |_| self.registry.log(job))?;
         Ok(log.map(|log| PyBytes::new(py, &log)))

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::clock::Micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{self, FILE_HEADER, FRAME_HEADER, FileId};
 use crate::ids::{IdSet, JobId};
 use crate::layout::RunId;
-use crate::run::{Body, Cause, Failure, LogPiece, Record, RecordFault, Stored};
+use crate::run::{self, Body, Cause, Failure, LogPiece, Record, RecordFault, Stored};
 use crate::tables::{Stage, Tables, row};
 
 use super::Registry;
@@ -55,7 +56,7 @@ impl Window {
         &mut self,
         registry: &Registry,
         place: &EndPlace,
-        take: impl FnOnce(&crate::run::End<'_>) -> Result<T>,
+        take: impl FnOnce(&run::End<'_>) -> Result<T>,
     ) -> Result<T> {
         let path = registry.layout.run(place.run, place.segment);
         if self.path != path || !self.holds(place) {
@@ -128,6 +129,16 @@ fn stored(registry: &Registry, run: RunId, at: Stored) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// What the node measured of a job's newest attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Measured {
+    pub started: Micros,
+    pub ended: Micros,
+    /// 0 where the kernel did not tell.
+    pub peak_kib: u32,
+    pub cpu_us: u64,
+}
+
 /// Why a job has no result.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ended {
@@ -172,6 +183,16 @@ impl Registry {
             Ok(ended)
         };
         rows.into_iter().map(whole).collect()
+    }
+
+    /// What the job's end record says; none if it has not ended by its own doing.
+    pub fn measured(&self, job: JobId) -> Result<Option<Measured>> {
+        let Some(place) = self.read(|tables| end_place(tables, job)) else { return Ok(None) };
+        let take = |end: &run::End<'_>| {
+            let run::End { started, ended, peak_kib, cpu_us, .. } = *end;
+            Ok(Measured { started, ended, peak_kib, cpu_us })
+        };
+        Window::default().end(self, &place, take).map(Some)
     }
 
     /// What the job's newest attempt printed; none if there is no log.
@@ -241,7 +262,7 @@ impl Registry {
     }
 }
 
-fn failure(end: &crate::run::End<'_>) -> Failure {
+fn failure(end: &run::End<'_>) -> Failure {
     match end.body {
         Body::Failure(json) => serde_json::from_slice(json).unwrap_or_default(),
         _ => Failure::default(),
