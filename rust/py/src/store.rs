@@ -444,10 +444,10 @@ impl Store {
     }
 
     #[pyo3(signature = (ids))]
-    fn status(&self, py: Python<'_>, ids: Option<&IdSet>) -> ArrowTable {
+    fn status(&self, py: Python<'_>, ids: Option<&IdSet>) -> PyResult<ArrowTable> {
         let ids = ids.map(|ids| &ids.0);
-        let batches = py.detach(|| self.registry.job_table(ids));
-        ArrowTable::new(batches[0].schema(), batches)
+        let batches = enter(py, |interrupt| self.registry.job_table(ids, &|| interrupt.is_set()))?;
+        Ok(ArrowTable::new(batches[0].schema(), batches))
     }
 
     // -- submitting
@@ -743,8 +743,10 @@ pub(crate) struct LogReader(Mutex<registry::LogReader>);
 #[pymethods]
 impl LogReader {
     fn next_batch<'py>(&self, py: Python<'py>) -> PyResult<Option<Logs<'py>>> {
-        let batch =
-            enter(py, |_| self.0.lock().unwrap_or_else(PoisonError::into_inner).next_batch())?;
+        let batch = enter(py, |interrupt| {
+            let mut reader = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            reader.next_batch(&|| interrupt.is_set())
+        })?;
         Ok(batch
             .map(|batch| batch.iter().map(|(job, log)| (*job, PyBytes::new(py, log))).collect()))
     }

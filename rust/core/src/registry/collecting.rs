@@ -12,12 +12,16 @@ use crate::layout::RunId;
 use crate::run::{self, Body, Cause, Failure, LogPiece, Record, RecordFault, Stored};
 use crate::tables::{Stage, Tables, row};
 
-use super::Registry;
+use super::{Interrupted, Registry};
 
 /// How much of a run file is read at once.
 const WINDOW: usize = 4 << 20;
-/// A batch ends behind so many bytes of results.
+/// A batch ends behind so many bytes of results, or so many results: callers hear Ctrl-C between
+/// batches.
 const BATCH: usize = 8 << 20;
+const MOST: usize = 1 << 14;
+/// How many pieces of logs are taken between two questions whether to stop.
+const PIECES: usize = 1 << 12;
 
 /// Where a job's end frame lies.
 #[derive(Clone, Debug)]
@@ -97,6 +101,7 @@ impl ResultReader {
     pub fn next_batch(&mut self) -> Result<Option<Vec<Vec<u8>>>> {
         let (mut batch, mut size) = (Vec::new(), 0);
         while size < BATCH
+            && batch.len() < MOST
             && let Some(place) = self.places.next()
         {
             let registry = &self.registry;
@@ -201,7 +206,8 @@ impl Registry {
         let mut printed: Option<Vec<u8>> = None;
         for (id, segments) in runs {
             let wanted = |piece: &LogPiece| piece.job == job;
-            let Some(log) = self.run_log(id, &segments, wanted)? else { continue };
+            let log = self.run_log(id, &segments, wanted, &|| false)?;
+            let Some(log) = log else { continue };
             let own = log.into_values().flatten();
             printed.get_or_insert_default().extend(own);
         }
@@ -219,10 +225,11 @@ impl Registry {
         id: RunId,
         segments: &[(u32, FileId)],
         wanted: impl Fn(&LogPiece) -> bool,
+        interrupted: Interrupted<'_>,
     ) -> Result<Option<BTreeMap<JobId, Vec<u8>>>> {
         let mut pieces = Vec::new();
         for (segment, file) in segments {
-            pieces.extend(self.log_pieces(id, *segment, *file)?);
+            pieces.extend(self.log_pieces(id, *segment, *file, interrupted)?);
         }
         // A log that exists is shown, even where this job printed nothing.
         let text = match self.fs.tail(&self.layout.log(id), 0) {
@@ -231,7 +238,8 @@ impl Registry {
             Err(error) => return Err(error),
         };
         let mut by_job: BTreeMap<JobId, Vec<u8>> = BTreeMap::new();
-        for piece in pieces.iter().filter(|piece| wanted(piece)) {
+        for (number, piece) in pieces.iter().filter(|piece| wanted(piece)).enumerate() {
+            go_on(number, interrupted)?;
             let start = usize::try_from(piece.offset).unwrap_or(usize::MAX);
             let end = start.saturating_add(usize::try_from(piece.length).unwrap_or(usize::MAX));
             let bytes = text.get(start.min(text.len())..end.min(text.len())).unwrap_or_default();
@@ -240,7 +248,13 @@ impl Registry {
         Ok(Some(by_job))
     }
 
-    fn log_pieces(&self, id: RunId, segment: u32, file: FileId) -> Result<Vec<LogPiece>> {
+    fn log_pieces(
+        &self,
+        id: RunId,
+        segment: u32,
+        file: FileId,
+        interrupted: Interrupted<'_>,
+    ) -> Result<Vec<LogPiece>> {
         let path = self.layout.run(id, segment);
         let bytes = match self.fs.tail(&path, FILE_HEADER as u64) {
             Ok(bytes) => bytes,
@@ -248,8 +262,10 @@ impl Registry {
             Err(error) => return Err(error),
         };
         let mut pieces = Vec::new();
-        for frame in frame::scan(file, &bytes, frame::Position::START).frames {
-            match Record::read(&frame) {
+        let frames = frame::scan(file, &bytes, frame::Position::START).frames;
+        for (number, frame) in frames.iter().enumerate() {
+            go_on(number, interrupted)?;
+            match Record::read(frame) {
                 Ok(Record::Log(more)) => pieces.extend(more),
                 Err(RecordFault::Newer(kind)) => {
                     let what = format!("`{}` has records of kind {kind}", path.display());
@@ -260,6 +276,13 @@ impl Registry {
         }
         Ok(pieces)
     }
+}
+
+fn go_on(number: usize, interrupted: Interrupted<'_>) -> Result<()> {
+    if number % PIECES == PIECES - 1 && interrupted() {
+        return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
+    }
+    Ok(())
 }
 
 fn failure(end: &run::End<'_>) -> Failure {
@@ -308,10 +331,11 @@ pub struct LogReader {
 
 impl LogReader {
     /// The logs of the next run's jobs, ascending; none at the end.
-    pub fn next_batch(&mut self) -> Result<Option<Logs>> {
+    pub fn next_batch(&mut self, interrupted: Interrupted<'_>) -> Result<Option<Logs>> {
         let Some((id, segments)) = self.runs.next() else { return Ok(None) };
         let ids = &self.ids;
-        let log = self.registry.run_log(id, &segments, |piece| ids.contains(piece.job))?;
+        let wanted = |piece: &LogPiece| ids.contains(piece.job);
+        let log = self.registry.run_log(id, &segments, wanted, interrupted)?;
         Ok(Some(log.unwrap_or_default().into_iter().collect()))
     }
 }

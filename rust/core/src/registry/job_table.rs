@@ -9,6 +9,7 @@ use arrow_array::builder::{
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
 
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{IdSet, JobId};
 use crate::layout::Layout;
 use crate::run::Cause;
@@ -18,6 +19,8 @@ use super::{Inner, Registry};
 
 /// Fewer jobs than this are not worth a thread.
 const SERIAL: usize = 50_000;
+/// How many jobs are taken between two questions whether to stop.
+const PIECE: usize = 1 << 14;
 
 /// What a job can be asked to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +113,11 @@ impl Registry {
 
     /// `job_id`, the status columns in the job table's order, `resources` and `tags`; in batches
     /// that all cores build side by side.
-    pub fn job_table(&self, ids: Option<&IdSet>) -> Vec<RecordBatch> {
+    pub fn job_table(
+        &self,
+        ids: Option<&IdSet>,
+        interrupted: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Vec<RecordBatch>> {
         let inner = self.lock();
         let all = inner.tables.all_ids();
         let ids = ids.unwrap_or(&all);
@@ -118,7 +125,7 @@ impl Registry {
         let tables = &inner.tables;
         let parts = parts_of(ids);
         std::thread::scope(|scope| {
-            let build = |part: &IdSet| batch_of(tables, part, &queued);
+            let build = |part: &IdSet| batch_of(tables, part, &queued, interrupted);
             let (first, others) = parts.split_first().expect("there is one part at least");
             let others: Vec<_> = others.iter().map(|p| scope.spawn(move || build(p))).collect();
             let first = build(first);
@@ -145,13 +152,21 @@ fn parts_of(ids: &IdSet) -> Vec<IdSet> {
     bounds.filter_map(part).collect()
 }
 
-fn batch_of(tables: &Tables, ids: &IdSet, queued: &IdSet) -> RecordBatch {
+fn batch_of(
+    tables: &Tables,
+    ids: &IdSet,
+    queued: &IdSet,
+    interrupted: &(dyn Fn() -> bool + Sync),
+) -> Result<RecordBatch> {
     let mut table = Builders::new();
     let mut of_chunk = ChunkTexts::default();
-    for job in ids.iter() {
+    for (number, job) in ids.iter().enumerate() {
+        if number % PIECE == PIECE - 1 && interrupted() {
+            return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
+        }
         table.push(tables, job, queued.contains(job), &mut of_chunk);
     }
-    table.finish(tables, ids)
+    Ok(table.finish(tables, ids))
 }
 
 fn all_where(inner: &Inner, predicate: Predicate) -> IdSet {
