@@ -194,7 +194,7 @@ rows = [(i,) for i in range(3)]
 "#;
     let case = case(script, |_| {});
     let ran = case.ran();
-    assert_eq!(case.evaluate(&ran.ended[&3], "r"), "(3, 2, True, 3, 1, {'x': 2})");
+    assert_eq!(case.evaluate(&ran.ended[&3], "r"), "(3, 2, True, 3, 1, {'x': 2, 'more': [0]})");
 }
 
 #[test]
