@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
-LAB = HERE.parent / "clusters" / "nfs-lab"
-
-pytestmark = [
-    pytest.mark.nfs,
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        os.environ.get("BATCHWRIGHT_LABS") != "1",
-        reason="a virtual machine of some minutes: set BATCHWRIGHT_LABS=1",
-    ),
-]
+pytestmark = [pytest.mark.nfs, pytest.mark.slow]
+SCENARIOS = str(Path(__file__).with_name("two_clients.py"))
 
 
 @pytest.mark.parametrize("version", ["4.2", "3"])
-def test_kills_and_failures_between_two_clients_lose_nothing(version: str) -> None:
-    lab = [str(LAB), "--vers", version, "--timeout", "1500", "--"]
-    done = subprocess.run(
-        [*lab, sys.executable, str(HERE / "two_clients.py")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    print(done.stdout)
-    assert done.returncode == 0, done.stderr[-4000:]
+def test_kills_and_failures_between_two_clients_lose_nothing(
+    lab: Callable[..., None], version: str
+) -> None:
+    lab("nfs-lab", "--vers", version, "--timeout", "1500", "--", sys.executable, SCENARIOS)
