@@ -292,10 +292,17 @@ class Store:
         """What the scheduler told the executor of a chunk as variables; None if none ran."""
     def runs_of(self, job: int) -> list[str]:
         """JSON of each run of the job's newest attempt: `run`, `claim`, `void`, `closed`."""
-    def expire(self, looks: int, causes: Mapping[str, str | None], patience: float) -> IdSet:
+    def expire(
+        self,
+        looks: int,
+        causes: Mapping[str, str | None],
+        *,
+        listing: float,
+        accounting: float,
+    ) -> IdSet:
         """Gives up chunks absent in `looks` looks in a row and silent, if the void is won.
         `causes` by batch id; None: it is on its way, and not given up. What nobody ever showed is
-        given `patience` seconds.
+        given `listing` seconds, what `causes` lacks `accounting` seconds.
         """
     def give_up(self, chunks: Sequence[str], requested: IdSet, cause: str) -> None:
         """After a kill: unfinished jobs among `requested` become defined, siblings expired."""

@@ -60,11 +60,15 @@ def _account_for_stopped(reg: Registry, backend: ClusterFunctions) -> None:
 def _expire(reg: Registry, backend: ClusterFunctions, limit: int) -> bool:
     """Give up what vanished; the system's accounting may know why."""
     core = reg.store.core
-    patience = settling.patience(backend)
+    listing = settling.patience(backend)
     if not _has_accounts(backend):
-        return bool(core.expire(limit, {}, patience))
+        return bool(core.expire(limit, {}, listing=listing, accounting=0))
     gone = {batch: claimed for _, batch, claimed in core.vanished(limit) if batch}
-    return bool(gone) and bool(core.expire(limit, _accounted(reg, backend, gone), patience))
+    if not gone:
+        return False
+    causes = _accounted(reg, backend, gone)
+    expired = core.expire(limit, causes, listing=listing, accounting=backend.accounting_latency)
+    return bool(expired)
 
 
 def _has_accounts(backend: ClusterFunctions) -> bool:

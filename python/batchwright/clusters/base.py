@@ -157,6 +157,8 @@ class ClusterFunctions(ABC):
     """Seconds until the scheduler lists what was submitted or killed."""
     fs_latency: float = 0.0
     """Seconds until files of the node are seen here."""
+    accounting_latency: float = 0.0
+    """Seconds until `account` knows what the scheduler lists no more."""
     hooks: Mapping[str, Callable[..., object]] = MappingProxyType({})
 
     runs_setup: ClassVar[bool] = False

@@ -77,6 +77,7 @@ class SGE(Scheduler):
 
     name = "SGE"
     array_var = "SGE_TASK_ID"
+    accounting_latency = 20.0
     bad_in_paths: ClassVar[str] = ":$,"
 
     def __init__(

@@ -97,6 +97,7 @@ class Slurm(Scheduler):
 
     name = "Slurm"
     array_var = "SLURM_ARRAY_TASK_ID"
+    accounting_latency = 20.0
 
     def __init__(
         self,

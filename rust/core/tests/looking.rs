@@ -15,7 +15,7 @@ use batchwright_core::frame::{self, Content, FileId, FrameWriter};
 use batchwright_core::ids::IdSet;
 use batchwright_core::layout::{ChunkId, RunId};
 use batchwright_core::process;
-use batchwright_core::registry::{Listed, Registry};
+use batchwright_core::registry::{Listed, Patience, Registry};
 use batchwright_core::run::{self, Cause};
 use batchwright_core::tables::Stage;
 use sim::{Random, SimClock, SimFs, rounds};
@@ -73,7 +73,7 @@ impl World {
     }
 
     fn expire(&self) -> IdSet {
-        self.registry.expire(3, &HashMap::new(), 0.0).expect("looked")
+        self.registry.expire(3, &HashMap::new(), Patience::default()).expect("looked")
     }
 }
 
@@ -417,10 +417,12 @@ fn only_a_won_void_expires_what_was_never_claimed() {
     assert!(world.fs.paths().contains(&void));
 }
 
+const LATE_LISTING: Patience = Patience { listing: 60.0, accounting: 0.0 };
+
 #[test]
 fn what_no_look_ever_showed_may_be_listed_late() {
     let world = World::new();
-    let patient = || world.registry.expire(3, &HashMap::new(), 60.0).expect("looked");
+    let patient = || world.registry.expire(3, &HashMap::new(), LATE_LISTING).expect("looked");
     for _ in 0..50 {
         world.registry.observe("sim", Some(&[]));
         world.sync();
@@ -434,14 +436,34 @@ fn what_no_look_ever_showed_may_be_listed_late() {
 
     let world = World::new();
     world.vanish(3, 61.0);
-    assert_eq!(world.registry.expire(3, &HashMap::new(), 60.0).expect("asked").len(), 3);
+    assert_eq!(world.registry.expire(3, &HashMap::new(), LATE_LISTING).expect("asked").len(), 3);
 
     // Nor is what accounting knows the end of.
     let world = World::new();
     world.vanish(3, 1.0);
     let failed = HashMap::from([("9".to_owned(), Some(Cause::Setup))]);
-    assert_eq!(world.registry.expire(3, &failed, 60.0).expect("asked").len(), 3);
+    assert_eq!(world.registry.expire(3, &failed, LATE_LISTING).expect("asked").len(), 3);
     assert_eq!(world.cause(1), Some(Cause::Setup));
+}
+
+#[test]
+fn accounting_may_learn_late_what_became_of_a_task() {
+    let slow = Patience { listing: 0.0, accounting: 20.0 };
+    let expire = |world: &World, causes| world.registry.expire(3, causes, slow).expect("looked");
+    let silent = HashMap::new();
+    let world = World::new();
+    world.listed(true);
+    world.vanish(10, 1.0);
+    assert!(expire(&world, &silent).is_empty(), "its record is on its way");
+    let told = HashMap::from([("9".to_owned(), Some(Cause::Oom))]);
+    assert_eq!(expire(&world, &told), IdSet::range(1, 3));
+    assert_eq!(world.cause(1), Some(Cause::Oom));
+
+    let world = World::new();
+    world.listed(true);
+    world.vanish(10, 21.0);
+    assert_eq!(expire(&world, &silent), IdSet::range(1, 3), "it knows nothing");
+    assert_eq!(world.cause(1), Some(Cause::NotStarted));
 }
 
 #[test]
@@ -563,7 +585,10 @@ fn a_watcher_sees_the_same_and_writes_nothing() {
     let watcher = watch(&world.fs, &world.clock, &world.root).expect("opened");
     let files = world.fs.paths();
     watcher.sync(&|| false).expect("looked");
-    assert_eq!(watcher.expire(1, &HashMap::new(), 0.0).expect("asked"), IdSet::default());
+    assert_eq!(
+        watcher.expire(1, &HashMap::new(), Patience::default()).expect("asked"),
+        IdSet::default()
+    );
     assert_eq!(world.fs.paths(), files);
     let stages = watcher.read(|t| [1, 2, 3].map(|job| t.jobs.stage_of(job)));
     world.sync();

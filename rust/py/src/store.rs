@@ -14,7 +14,9 @@ use batchwright_core::ids::{IdSet as Ids, JobId};
 use batchwright_core::layout::ChunkId;
 use batchwright_core::registry::job_table::{Predicate, failure_table};
 use batchwright_core::registry::ownership::Lease;
-use batchwright_core::registry::{self, Listed, Opening, Plan, PlannedChunk, Registry, TaskId};
+use batchwright_core::registry::{
+    self, Listed, Opening, Patience, Plan, PlannedChunk, Registry, TaskId,
+};
 use batchwright_core::run::Cause;
 use batchwright_core::seal::{self, Seal};
 use batchwright_core::segments::Segment;
@@ -581,14 +583,16 @@ impl Store {
         Ok(runs.iter().map(json).collect())
     }
 
-    #[pyo3(signature = (looks, causes, patience))]
+    #[pyo3(signature = (looks, causes, *, listing, accounting))]
     fn expire(
         &self,
         py: Python<'_>,
         looks: u32,
         causes: HashMap<String, Option<String>>,
-        patience: f64,
+        listing: f64,
+        accounting: f64,
     ) -> PyResult<IdSet> {
+        let patience = Patience { listing, accounting };
         enter(py, |_| self.registry.expire(looks, &causes_of(causes)?, patience)).map(IdSet)
     }
 

@@ -6,6 +6,7 @@
 mod collecting;
 #[cfg(feature = "arrow")]
 mod experimenting;
+mod giving_up;
 #[cfg(feature = "arrow")]
 pub mod job_table;
 mod loading;
@@ -15,14 +16,17 @@ pub mod ownership;
 mod requesting;
 #[cfg(feature = "arrow")]
 mod result_table;
+mod silence;
 #[cfg(feature = "arrow")]
 mod submitting;
+mod syncing;
 mod telling;
 mod writing;
 
 pub use collecting::{Ended, LogReader, ResultReader};
 #[cfg(feature = "arrow")]
 pub use experimenting::{Added, Design, Given};
+pub use giving_up::Patience;
 pub use looking::{Listed, TaskId};
 #[cfg(feature = "arrow")]
 pub use submitting::{Plan, PlannedChunk};
@@ -492,9 +496,9 @@ fn wait_for_turn(
     }
     // A stopped process of this machine shows by its last beat; wall clocks jump, so only the
     // wait below decides.
-    if local && !looking::is_silent(fs, layout, clock, epoch, opening.lease.lease) {
+    if local && !silence::is_silent(fs, layout, clock, epoch, opening.lease.lease) {
         return Err(ownership::locked(&owner));
     }
-    looking::wait_for_silence(fs, layout, clock, epoch, &owner, opening.lease, interrupted)?;
+    silence::wait_for_silence(fs, layout, clock, epoch, &owner, opening.lease, interrupted)?;
     Ok((epoch + 1, Some(owner)))
 }
