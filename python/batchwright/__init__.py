@@ -396,6 +396,9 @@ if TYPE_CHECKING:
     from batchwright.opening import (
         make_registry as make_registry,
     )
+    from batchwright.preview import (
+        SubmissionPlan as SubmissionPlan,
+    )
     from batchwright.registry import (
         ExperimentRegistry as ExperimentRegistry,
     )
@@ -416,9 +419,6 @@ if TYPE_CHECKING:
     )
     from batchwright.status import (
         Status as Status,
-    )
-    from batchwright.submission import (
-        SubmissionPlan as SubmissionPlan,
     )
     from batchwright.tables import (
         unwrap as unwrap,
@@ -484,7 +484,7 @@ _MODULES = {
     "running": "do_job_collection",
     "runtimes": "RuntimeEstimate",
     "status": "Status",
-    "submission": "SubmissionPlan",
+    "preview": "SubmissionPlan",
     "tables": "unwrap",
     "templates": "find_template render_script",
 }

@@ -223,7 +223,8 @@ class Store:
         """defined, submitted, queued, started, running, done, error, expired, system."""
     def names(self, ids: IdSet) -> dict[int, str]:
         """Those of these jobs that have a name, ascending."""
-    def set_names(self, ids: NDArray[np.int64], names: Sequence[str | None]) -> None: ...
+    def set_names(self, ids: NDArray[np.int64], names: object) -> None:
+        """`names` has one column of texts, in the order of `ids`; null takes a name away."""
     def tag(self, ids: IdSet, tags: Sequence[str]) -> None: ...
     def untag(self, ids: IdSet, tags: Sequence[str]) -> IdSet:
         """The ids that lost a tag."""
@@ -238,6 +239,7 @@ class Store:
     # -- submitting
     def intend(
         self,
+        chunks: Sequence[str],
         ids: NDArray[np.int64],
         offsets: NDArray[np.int64],
         header: str,
@@ -246,13 +248,13 @@ class Store:
         resource_of: NDArray[np.int32],
         backend: str,
         array_tasks: bool,
-    ) -> list[str]:
+    ) -> None:
         """Publishes one collection a chunk (jobs `ids[offsets[c]:offsets[c + 1]]`) and records
         the intent, synced. `header` is the JSON of the collection's header without what the core
         fills in (job_hash, job_name, jobs, tasks, resources, limits). `resources` and `limits`
         are distinct JSON texts, `resource_of[c]` the index of chunk c's. With `array_tasks` each
-        job is the array task of its place (from 1). Returns the chunk ids (32 hex digits). The
-        jobs are then `submitted`, in a new attempt. `JobsOnSystemError` if one is unfinished.
+        job is the array task of its place (from 1). `chunks` are new ids (32 hex digits). The jobs
+        are then `submitted`, in a new attempt. `JobsOnSystemError` if one is unfinished.
         """
     def submitted(self, chunk: str, batch_ids: Sequence[str], log_file: str | None) -> None:
         """What the scheduler calls the chunk (one id a task of an array). Durable within 50 ms
@@ -263,6 +265,8 @@ class Store:
         """Voids chunks that were never accepted: their jobs are as before the intent. Returns
         those that an executor had claimed after all, which stay submitted.
         """
+    def withdraw(self, chunks: Sequence[str]) -> None:
+        """Takes back the jobs of chunks that were never handed over; no void is needed."""
 
     # -- looking
     @property

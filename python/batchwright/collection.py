@@ -151,6 +151,11 @@ def _jobs(reg: Registry, ids: Any) -> pa.Table:
         return unwrap(pars, sep=".")
 
 
+def new_chunk() -> str:
+    """Draw the hash of a new chunk: 128 random bits."""
+    return os.urandom(16).hex()
+
+
 def header(reg: Registry) -> str:
     """Give the JSON that all collections of one submission share."""
     work_dir = reg.work_dir

@@ -19,6 +19,7 @@ from batchwright import (
     logs,
     names,
     predicates,
+    preview,
     problems,
     results,
     retrying,
@@ -148,7 +149,7 @@ get_job_tags = on_default(tables.get_job_tags)
 make_job = on_default(jobs.make_job)
 
 submit_jobs = on_default(submission.submit_jobs)
-plan_submission = on_default(submission.plan_submission)
+plan_submission = on_default(preview.plan_submission)
 make_job_collection = on_default(submission.make_job_collection)
 wait_for_jobs = on_default(waiting.wait_for_jobs)
 as_completed = on_default(waiting.as_completed)

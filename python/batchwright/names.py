@@ -39,6 +39,7 @@ def set_job_names(reg: Registry, ids: IdsLike, names: str | Iterable[str | None]
     ['first', 'second']
     """
     import numpy as np
+    import pyarrow as pa
 
     reg.store.require_writeable()
     # As passed, duplicates and all, since the names were made to fit that.
@@ -46,12 +47,13 @@ def set_job_names(reg: Registry, ids: IdsLike, names: str | Iterable[str | None]
     texts = _texts(names, len(jobs))
     if len(texts) != len(jobs):
         raise ValueError(f"{len(jobs)} jobs need as many names, not {len(texts)}")
-    for text in set(texts):
-        _check(text)
-    if len(np.unique(jobs)) != len(jobs):
-        jobs, texts = _last_of_each(jobs, texts)
+    _check_all(texts)
+    # Of a job named twice the last name holds.
+    unique, from_behind = np.unique(jobs[::-1], return_index=True)
+    if len(unique) != len(jobs):
+        jobs, texts = unique, texts.take(len(jobs) - 1 - from_behind)
     if len(jobs):
-        reg.store.core.set_names(jobs, texts)
+        reg.store.core.set_names(jobs, pa.table({"name": texts}))
 
 
 def get_job_names(reg: Registry, ids: IdsLike = None) -> pa.Table:
@@ -71,11 +73,37 @@ def get_job_names(reg: Registry, ids: IdsLike = None) -> pa.Table:
     return pa.table(reg.store.core.status(chosen.core)).select(["job_id", "job_name"])
 
 
-def _texts(names: str | Iterable[str | None] | None, count: int) -> list[str | None]:
-    if isinstance(names, str) or not isinstance(names, Iterable):
-        return [names] * count
-    # What is missing to pandas is NaN in a column of texts.
-    return [None if name != name else name for name in as_values(names)]
+def _texts(names: str | Iterable[str | None] | None, count: int) -> pa.Array[Any]:
+    import pyarrow as pa
+
+    if names is None:
+        return pa.nulls(count, pa.string())
+    if isinstance(names, str) or not hasattr(names, "__iter__"):
+        _check(names)
+        return pa.repeat(names, count)
+    values = as_values(names)
+    try:
+        # What is missing to pandas is NaN in a column of texts.
+        texts = pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
+        texts = pa.nulls(0)
+    if texts.type == pa.string():
+        return texts
+    for name in values:
+        _check(None if name != name else name)
+    return pa.array([None if name != name else name for name in values], pa.string())
+
+
+def _check_all(texts: pa.Array[Any]) -> None:
+    """Check each name; those that are plainly fine without Python."""
+    import pyarrow.compute as pc
+
+    lengths = pc.utf8_length(texts)
+    is_plain = pc.and_(pc.string_is_ascii(texts), pc.utf8_is_printable(texts))
+    is_short = pc.and_(pc.greater(lengths, 0), pc.less_equal(lengths, _LONGEST))
+    doubtful = pc.invert(pc.and_(is_plain, is_short))
+    for name in texts.filter(doubtful).unique().to_pylist():
+        _check(name)
 
 
 def _check(name: Any) -> None:
@@ -90,10 +118,3 @@ def _check(name: Any) -> None:
             f"{name[:40]!r}… cannot be a job's name: it has {len(name)} characters, "
             f"{_LONGEST} are allowed"
         )
-
-
-def _last_of_each(jobs: Any, texts: list[str | None]) -> tuple[Any, list[str | None]]:
-    import numpy as np
-
-    newest = dict(zip(jobs.tolist(), texts, strict=True))
-    return np.array(list(newest), dtype=np.int64), list(newest.values())

@@ -20,6 +20,7 @@ from batchwright import (
     looking,
     names,
     predicates,
+    preview,
     results,
     retrying,
     runtimes,
@@ -265,7 +266,7 @@ class Registry:
     make_job = jobs.make_job
 
     submit_jobs = submission.submit_jobs
-    plan_submission = submission.plan_submission
+    plan_submission = preview.plan_submission
     make_job_collection = submission.make_job_collection
     wait_for_jobs = waiting.wait_for_jobs
     as_completed = waiting.as_completed

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from batchwright import ids as job_ids
 from batchwright import parameters, resources, store
 from batchwright.clusters.interactive import in_process, run_executor
-from batchwright.collection import header
+from batchwright.collection import header, new_chunk
 from batchwright.debugging import is_debugging
 from batchwright.errors import JobError
 from batchwright.executor import executor
@@ -102,7 +102,9 @@ def _intend_copy(reg: Registry, core: _core.Store, job: int) -> str:
     python = described["python"]
     _copy_objects(source, core, {*hashes, *python["exports"].values(), *python["hooks"].values()})
     asked = resources.merge(reg.default_resources)
-    (chunk,) = core.intend(
+    chunk = new_chunk()
+    core.intend(
+        [chunk],
         np.array([job], dtype=np.int64),
         np.array([0, 1], dtype=np.int64),
         json.dumps(described),

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -61,3 +61,33 @@ def test_while_many_jobs_are_defined(registry: bw.Registry) -> None:
     assert seconds_until_answered(lambda: registry.batch_map(len, values), 0.3) < SOON
     assert len(registry.find_jobs()) == 0
     assert list(registry.batch_map(len, values[:3])) == [1, 2, 3]
+
+
+class Accepting(bw.ClusterFunctions):
+    """Takes whatever it is given, and runs nothing."""
+
+    def __init__(self) -> None:
+        self.given: list[str] = []
+
+    def submit(self, reg: bw.Registry, jc: bw.JobCollection) -> bw.SubmitResult:
+        self.given.append(jc.job_hash)
+        return bw.SubmitResult(0, [f"b{jc.job_hash}"])
+
+    def kill(self, reg: bw.Registry, batch_ids: Sequence[str]) -> None:
+        self.given.clear()
+
+    def list_jobs(self, reg: bw.Registry) -> dict[str, bw.BatchState]:
+        return {f"b{chunk}": bw.BatchState("queued") for chunk in self.given}
+
+
+@pytest.mark.filterwarnings("ignore:.*holds until this process ends")
+def test_while_many_chunks_are_submitted(registry: bw.Registry) -> None:
+    registry.cluster_functions = backend = Accepting()
+    registry.batch_map(abs, range(20_000))
+    registry.max_chunks = 20_000
+    assert seconds_until_answered(registry.submit_jobs, 0.4) < SOON
+    submitted = registry.find_submitted()
+    assert 0 <= len(backend.given) - len(submitted) <= 1, "what was handed over is submitted"
+    assert len(submitted) < 20_000
+    registry.submit_jobs(registry.find_not_submitted())
+    assert len(registry.find_on_system()) == 20_000

@@ -230,43 +230,6 @@ impl<'de, T: Value> Deserialize<'de> for Column<T> {
     }
 }
 
-/// Texts that repeat, each held once and named by a number; number 0 is "none".
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(from = "Vec<String>", into = "Vec<String>")]
-pub struct Texts {
-    texts: Vec<String>,
-    numbers: std::collections::HashMap<String, u32>,
-}
-
-impl Texts {
-    pub fn number(&mut self, text: &str) -> u32 {
-        if let Some(number) = self.numbers.get(text) {
-            return *number;
-        }
-        self.texts.push(text.to_owned());
-        let number = self.texts.len() as u32;
-        self.numbers.insert(text.to_owned(), number);
-        number
-    }
-
-    pub fn get(&self, number: u32) -> Option<&str> {
-        self.texts.get((number as usize).checked_sub(1)?).map(String::as_str)
-    }
-}
-
-impl From<Vec<String>> for Texts {
-    fn from(texts: Vec<String>) -> Self {
-        let numbers = texts.iter().zip(1..).map(|(text, n)| (text.clone(), n)).collect();
-        Self { texts, numbers }
-    }
-}
-
-impl From<Texts> for Vec<String> {
-    fn from(texts: Texts) -> Self {
-        texts.texts
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

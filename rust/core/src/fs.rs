@@ -25,6 +25,10 @@ pub enum Published {
 pub trait Fs: Send + Sync {
     /// P1: the file appears whole under `path`, or another's file is already there.
     fn publish(&self, path: &Path, bytes: &[u8]) -> Result<Published>;
+    /// P1 for many files, where one sync serves all.
+    fn publish_each(&self, files: &[(PathBuf, Vec<u8>)]) -> Result<Vec<Published>> {
+        files.iter().map(|(path, bytes)| self.publish(path, bytes)).collect()
+    }
     /// P1 for many new files at once, where one sync serves all. Names must be new: random ones
     /// of this process, as nothing tells here that another's file stands under one.
     fn publish_all(&self, files: &[(PathBuf, Vec<u8>)]) -> Result<()>;
@@ -163,22 +167,42 @@ fn no_hard_links(error: &io::Error) -> bool {
 impl Fs for RealFs {
     fn publish(&self, path: &Path, bytes: &[u8]) -> Result<Published> {
         let (temporary, file) = self.write_temporary(path, bytes, true)?;
-        let linked = fs::hard_link(&temporary, path);
-        // A retransmitted request can be answered with an error although it was done.
-        let won = linked.is_ok() || file.metadata().is_ok_and(|m| m.nlink() == 2);
-        drop(file);
-        let _gone = fs::remove_file(&temporary);
-        match linked {
-            _ if won => sync_folder(parent(path)).map(|()| Published::Won),
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(Published::Lost),
-            Err(e) if no_hard_links(&e) => self.publish_exclusive(path, bytes),
-            Err(e) => Err(Error::io("publish", path, &e)),
-            Ok(()) => Ok(Published::Won),
+        match link(&temporary, &file, path)? {
+            Some(Published::Won) => sync_folder(parent(path)).map(|()| Published::Won),
+            Some(Published::Lost) => Ok(Published::Lost),
+            None => self.publish_exclusive(path, bytes),
         }
     }
 
+    fn publish_each(&self, files: &[(PathBuf, Vec<u8>)]) -> Result<Vec<Published>> {
+        if files.len() < FEW {
+            return files.iter().map(|(path, bytes)| self.publish(path, bytes)).collect();
+        }
+        let mut temporaries = Vec::with_capacity(files.len());
+        let published = files
+            .iter()
+            .try_for_each(|(path, bytes)| {
+                temporaries.push(self.write_temporary(path, bytes, false)?.0);
+                Ok(())
+            })
+            .and_then(|()| sync_file_system(&files[0].0))
+            .and_then(|()| {
+                let each = files.iter().zip(&temporaries).map(|((path, bytes), temporary)| {
+                    match link(temporary, &open(temporary)?, path)? {
+                        Some(published) => Ok(published),
+                        None => self.publish_exclusive(path, bytes),
+                    }
+                });
+                each.collect::<Result<Vec<_>>>()
+            });
+        for temporary in &temporaries {
+            let _gone = fs::remove_file(temporary);
+        }
+        published.and_then(|each| sync_file_system(&files[0].0).map(|()| each))
+    }
+
     fn publish_all(&self, files: &[(PathBuf, Vec<u8>)]) -> Result<()> {
-        if files.len() < 8 {
+        if files.len() < FEW {
             return files.iter().try_for_each(|(path, bytes)| match self.publish(path, bytes)? {
                 Published::Won => Ok(()),
                 Published::Lost => Err(taken(path)),
@@ -267,6 +291,23 @@ impl Fs for RealFs {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path, &e)),
             _ => Ok(()),
         }
+    }
+}
+
+/// Fewer files than this are synced one by one.
+const FEW: usize = 8;
+
+/// Gives a whole file its name, and takes the temporary one away; none without hard links.
+fn link(temporary: &Path, file: &File, path: &Path) -> Result<Option<Published>> {
+    let linked = fs::hard_link(temporary, path);
+    // A retransmitted request can be answered with an error although it was done.
+    let won = linked.is_ok() || file.metadata().is_ok_and(|m| m.nlink() == 2);
+    let _gone = fs::remove_file(temporary);
+    match linked {
+        Err(e) if !won && e.kind() == io::ErrorKind::AlreadyExists => Ok(Some(Published::Lost)),
+        Err(e) if !won && no_hard_links(&e) => Ok(None),
+        Err(e) if !won => Err(Error::io("publish", path, &e)),
+        _ => Ok(Some(Published::Won)),
     }
 }
 

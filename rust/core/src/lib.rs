@@ -28,6 +28,7 @@ pub mod seal;
 #[cfg(feature = "arrow")]
 pub mod segments;
 pub mod tables;
+pub mod texts;
 pub mod unpickle;
 
 pub use error::{Error, ErrorKind, Result};

@@ -1,5 +1,7 @@
 //! Jobs into chunks by weight: numbers from 1, deterministic, ties by position.
 
+use crate::registry::Interrupted;
+
 /// A weight or a capacity that packing cannot use.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Unpackable {
@@ -7,7 +9,11 @@ pub enum Unpackable {
     Weight(usize, f64),
     /// (position, weight): larger than a whole chunk.
     TooLarge(usize, f64),
+    Interrupted,
 }
+
+/// After so many items it is asked whether to stop.
+const STEP: usize = 1 << 14;
 
 /// Positions by descending weight; equal weights keep their order.
 fn by_weight(weights: &[f64]) -> Result<Vec<usize>, Unpackable> {
@@ -15,14 +21,20 @@ fn by_weight(weights: &[f64]) -> Result<Vec<usize>, Unpackable> {
     if let Some(at) = wrong {
         return Err(Unpackable::Weight(at, weights[at]));
     }
-    let mut order: Vec<usize> = (0..weights.len()).collect();
-    order.sort_by(|a, b| weights[*b].total_cmp(&weights[*a]));
-    Ok(order)
+    // Weights are not negative (and no zero is, once one is added), so their bits are ordered.
+    let mut order: Vec<(u64, usize)> =
+        weights.iter().zip(0..).map(|(weight, place)| (!(weight + 0.0).to_bits(), place)).collect();
+    order.sort_unstable();
+    Ok(order.into_iter().map(|(_, place)| place).collect())
 }
 
 /// Longest processing time first (Graham 1969): each next item goes to the chunk with the
 /// smallest sum. O(n log n).
-pub fn lpt(weights: &[f64], n_chunks: usize) -> Result<Vec<i32>, Unpackable> {
+pub fn lpt(
+    weights: &[f64],
+    n_chunks: usize,
+    interrupted: Interrupted<'_>,
+) -> Result<Vec<i32>, Unpackable> {
     use std::cmp::Reverse;
     use std::collections::BinaryHeap;
 
@@ -33,6 +45,9 @@ pub fn lpt(weights: &[f64], n_chunks: usize) -> Result<Vec<i32>, Unpackable> {
         (0..n_chunks).map(|chunk| Reverse((0f64.to_bits(), chunk))).collect();
     let mut chunks = vec![0; weights.len()];
     for (place, item) in order.into_iter().enumerate() {
+        if place % STEP == 0 && interrupted() {
+            return Err(Unpackable::Interrupted);
+        }
         // The first items open one chunk each, also those without weight.
         let chunk = if place < n_chunks {
             sums.retain(|Reverse((_, chunk))| *chunk != place);
@@ -50,7 +65,11 @@ pub fn lpt(weights: &[f64], n_chunks: usize) -> Result<Vec<i32>, Unpackable> {
 
 /// First fit decreasing (Johnson 1973): each item goes to the first chunk with room, found in a
 /// tree of free room. O(n log n).
-pub fn binpack(weights: &[f64], chunk_size: f64) -> Result<Vec<i32>, Unpackable> {
+pub fn binpack(
+    weights: &[f64],
+    chunk_size: f64,
+    interrupted: Interrupted<'_>,
+) -> Result<Vec<i32>, Unpackable> {
     let order = by_weight(weights)?;
     if let Some(first) = order.first().filter(|item| weights[**item] > chunk_size) {
         return Err(Unpackable::TooLarge(*first, weights[*first]));
@@ -59,7 +78,10 @@ pub fn binpack(weights: &[f64], chunk_size: f64) -> Result<Vec<i32>, Unpackable>
     // Each node holds the largest free room below it; an unopened chunk is empty.
     let mut free = vec![chunk_size; 2 * leaves];
     let mut chunks = vec![0; weights.len()];
-    for item in order {
+    for (place, item) in order.into_iter().enumerate() {
+        if place % STEP == 0 && interrupted() {
+            return Err(Unpackable::Interrupted);
+        }
         let mut node = 1;
         while node < leaves {
             node = 2 * node + usize::from(free[2 * node] < weights[item]);
@@ -76,8 +98,23 @@ pub fn binpack(weights: &[f64], chunk_size: f64) -> Result<Vec<i32>, Unpackable>
 
 #[cfg(test)]
 mod tests {
-    use super::{Unpackable, binpack, lpt};
+    use super::Unpackable;
     use proptest::prelude::*;
+
+    fn lpt(weights: &[f64], n_chunks: usize) -> Result<Vec<i32>, Unpackable> {
+        super::lpt(weights, n_chunks, &|| false)
+    }
+
+    fn binpack(weights: &[f64], chunk_size: f64) -> Result<Vec<i32>, Unpackable> {
+        super::binpack(weights, chunk_size, &|| false)
+    }
+
+    #[test]
+    fn long_work_can_be_stopped() {
+        let stopped = super::lpt(&[1.0; 9], 2, &|| true);
+        assert_eq!(stopped, Err(Unpackable::Interrupted));
+        assert_eq!(super::binpack(&[1.0; 9], 2.0, &|| true), Err(Unpackable::Interrupted));
+    }
 
     #[test]
     fn as_batchtools_measured() {

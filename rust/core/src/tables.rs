@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Micros;
-use crate::columns::{Column, Texts};
+use crate::columns::Column;
 use crate::experiments::Block;
 use crate::frame::{FileId, Position};
 use crate::ids::{IdSet, JobId};
 use crate::journal::{Definition, FileNews, GivenUp, Intent, News, Record, Submitted};
 use crate::layout::{ChunkId, RunId};
 use crate::run::Cause;
+use crate::texts::Texts;
 
 /// A time that is not known.
 pub const NEVER: Micros = i64::MIN;
@@ -328,6 +329,7 @@ impl Tables {
             Record::News(news) => self.merge(news),
             Record::Reset(ids) => self.reset(ids),
             Record::Names { ids, names } => {
+                self.texts.reserve(names.len());
                 for (id, name) in ids.iter().zip(names) {
                     let number = name.as_ref().map_or(0, |name| self.texts.number(name));
                     self.jobs.name.set(row(*id), number);

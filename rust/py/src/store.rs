@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, UInt32Array};
+use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, UInt32Array};
 use arrow_schema::{DataType, Field, Schema};
 use batchwright_core::access::Access;
 use batchwright_core::collection::Limits;
@@ -29,7 +29,6 @@ use crate::experiments;
 use crate::ids::{IdSet, to_vec};
 use crate::runtime::enter;
 
-/// An opened registry folder.
 /// Whether a file that has a seal is as it was written; none if it has none.
 #[pyfunction]
 pub(crate) fn is_sealed(py: Python<'_>, bytes: &[u8]) -> Option<bool> {
@@ -40,6 +39,7 @@ pub(crate) fn is_sealed(py: Python<'_>, bytes: &[u8]) -> Option<bool> {
     })
 }
 
+/// An opened registry folder.
 #[pyclass(frozen, module = "batchwright._core")]
 pub(crate) struct Store {
     pub(crate) registry: Arc<Registry>,
@@ -47,6 +47,17 @@ pub(crate) struct Store {
 
 fn invalid(what: String) -> Error {
     Error::new(ErrorKind::Invalid, what)
+}
+
+/// The texts of a table's only column.
+fn texts_of(batches: &[RecordBatch]) -> Result<Vec<Option<String>>, Error> {
+    let mut texts = Vec::new();
+    for batch in batches {
+        let column = batch.columns().first().and_then(|c| c.as_any().downcast_ref::<StringArray>());
+        let column = column.ok_or_else(|| invalid("expected one column of texts".to_owned()))?;
+        texts.extend(column.iter().map(|text| text.map(str::to_owned)));
+    }
+    Ok(texts)
 }
 
 fn chunk_id(text: &str) -> Result<ChunkId, Error> {
@@ -426,10 +437,11 @@ impl Store {
         &self,
         py: Python<'_>,
         ids: PyReadonlyArray1<'_, i64>,
-        names: Vec<Option<String>>,
+        names: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         let ids = to_vec(&ids)?;
-        enter(py, |_| self.registry.set_names(ids, names))
+        let (_, batches) = read_table(names)?;
+        enter(py, |_| self.registry.set_names(ids, texts_of(&batches)?))
     }
 
     fn tag(&self, py: Python<'_>, ids: &IdSet, tags: Vec<String>) -> PyResult<()> {
@@ -458,6 +470,7 @@ impl Store {
     fn intend(
         &self,
         py: Python<'_>,
+        chunks: Vec<String>,
         ids: PyReadonlyArray1<'_, i64>,
         offsets: PyReadonlyArray1<'_, i64>,
         header: &str,
@@ -466,7 +479,7 @@ impl Store {
         resource_of: PyReadonlyArray1<'_, i32>,
         backend: &str,
         array_tasks: bool,
-    ) -> PyResult<Vec<String>> {
+    ) -> PyResult<()> {
         let ids = to_vec(&ids)?;
         let offsets: Vec<usize> = offsets.as_array().iter().map(|at| *at as usize).collect();
         let resource_of: Vec<usize> =
@@ -475,20 +488,20 @@ impl Store {
             let json = |e: serde_json::Error| invalid(format!("not the JSON expected: {e}"));
             let limits = limits.iter().map(|text| serde_json::from_str::<Limits>(text));
             let bounds = offsets.windows(2).map(|pair| (pair[0], pair[1]));
-            let chunk = |((first, end), resources): ((usize, usize), &usize)| {
+            let chunk = |((id, (first, end)), resources): ((&String, (usize, usize)), &usize)| {
                 let jobs = ids.get(first..end).ok_or_else(|| invalid("wrong offsets".into()))?;
-                Ok::<_, Error>(PlannedChunk { jobs, resources: *resources })
+                Ok::<_, Error>(PlannedChunk { id: chunk_id(id)?, jobs, resources: *resources })
             };
+            let named = chunks.iter().zip(bounds);
             let plan = Plan {
-                chunks: bounds.zip(&resource_of).map(chunk).collect::<Result<_, _>>()?,
+                chunks: named.zip(&resource_of).map(chunk).collect::<Result<_, _>>()?,
                 header: serde_json::from_str(header).map_err(json)?,
                 resources,
                 limits: limits.collect::<Result<_, _>>().map_err(json)?,
                 backend: backend.to_owned(),
                 array_tasks,
             };
-            let chunks = self.registry.intend(&plan, &|| interrupt.is_set())?;
-            Ok::<_, Error>(chunks.iter().map(ChunkId::to_string).collect())
+            self.registry.intend(&plan, &|| interrupt.is_set())
         })
     }
 
@@ -608,6 +621,10 @@ impl Store {
 
     fn void(&self, py: Python<'_>, chunks: Vec<String>) -> PyResult<()> {
         enter(py, |_| self.registry.void(&chunk_ids(&chunks)?))
+    }
+
+    fn withdraw(&self, py: Python<'_>, chunks: Vec<String>) -> PyResult<()> {
+        enter(py, |_| self.registry.withdraw(&chunk_ids(&chunks)?))
     }
 
     fn reset(&self, py: Python<'_>, ids: &IdSet) -> PyResult<()> {

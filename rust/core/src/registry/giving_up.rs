@@ -1,7 +1,7 @@
 //! Giving tasks up: those that vanished, were killed, or were never accepted. Only a won void
 //! decides it; silence and absence merely ask for it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::error::Result;
 use crate::frame::{self, Content, FileId, FrameWriter};
@@ -25,6 +25,9 @@ pub struct Patience {
     /// Until its accounting knows a task that it lists no more.
     pub accounting: f64,
 }
+
+/// So many voids are published together.
+const VOIDS: usize = 1024;
 
 impl Registry {
     /// Tasks that were absent in `looks` looks in a row and are silent, and whether an executor
@@ -139,29 +142,41 @@ impl Registry {
         chunks: &[u32],
         reason: &str,
     ) -> Result<Vec<(u32, bool)>> {
-        let mut won = Vec::with_capacity(chunks.len());
+        let mut won: BTreeMap<u32, bool> = BTreeMap::new();
+        let mut missing = Vec::new();
         for index in chunks {
             let chunk = &tables.chunks[*index as usize];
             let runs = chunk.files.iter().map(|n| &tables.files[*n as usize - 1]);
             let claimed = runs.clone().filter(|f| !f.void).map(|f| f.run + 1).max().unwrap_or(0);
             let voided = runs.filter(|f| f.void).any(|f| f.run >= claimed);
-            won.push((*index, voided || self.publish_void(chunk.run(claimed), reason)?));
+            won.insert(*index, voided);
+            if !voided {
+                missing.push((*index, chunk.run(claimed)));
+            }
         }
-        Ok(won)
+        for some in missing.chunks(VOIDS) {
+            won.extend(self.publish_voids(some, reason)?);
+        }
+        Ok(chunks.iter().map(|index| (*index, won[index])).collect())
     }
 
-    fn publish_void(&self, id: RunId, reason: &str) -> Result<bool> {
-        let file = FileId::random();
-        let mut bytes = frame::file_header(Content::Run, file).to_vec();
+    fn publish_voids(&self, runs: &[(u32, RunId)], reason: &str) -> Result<Vec<(u32, bool)>> {
         let void = Void { by: self.user.clone(), at: self.clock.now(), reason: reason.to_owned() };
-        run::Record::Void(void).write(&mut FrameWriter::new(file), &mut bytes);
-        self.fs.make_folder(&self.layout.runs_of(id.chunk))?;
-        if self.fs.publish(&self.layout.run(id, 0), &bytes)? == Published::Won {
-            return Ok(true);
+        let mut files = Vec::with_capacity(runs.len());
+        for (_, id) in runs {
+            let file = FileId::random();
+            let mut bytes = frame::file_header(Content::Run, file).to_vec();
+            run::Record::Void(void.clone()).write(&mut FrameWriter::new(file), &mut bytes);
+            self.fs.make_folder(&self.layout.runs_of(id.chunk))?;
+            files.push((self.layout.run(*id, 0), bytes));
         }
-        // Perhaps an owner has voided it before and died.
         let is_void = |record: run::Record<'_>| matches!(record, run::Record::Void(_));
-        Ok(self.first_record(id, is_void).unwrap_or(false))
+        // Where ours lost, perhaps an owner has voided it before and died.
+        let is_won = |id: RunId, published: Published| {
+            published == Published::Won || self.first_record(id, is_void).unwrap_or(false)
+        };
+        let published = self.fs.publish_each(&files)?;
+        Ok(runs.iter().zip(published).map(|((index, id), p)| (*index, is_won(*id, p))).collect())
     }
 
     /// Before a kill: voids for all tasks of these chunks.
@@ -189,28 +204,36 @@ impl Registry {
         Ok(())
     }
 
+    /// Takes back the jobs of chunks that were never handed over, so that nobody knows of them.
+    pub fn withdraw(&self, chunks: &[ChunkId]) -> Result<()> {
+        let mut inner = self.lock_to_write()?;
+        let tasks = all_tasks(&inner.tables, chunks);
+        if tasks.is_empty() {
+            return Ok(());
+        }
+        self.write(&mut inner, &[Record::TakenBack(tasks)], Durability::Now)
+    }
+
     /// Voids submissions that were never accepted and takes their jobs back. Returns those that
     /// an executor had claimed after all, which stay submitted.
     pub fn take_back(&self, chunks: &[ChunkId]) -> Result<Vec<ChunkId>> {
         let mut inner = self.lock_to_write()?;
         self.ensure_sole(&mut inner)?;
-        let (mut back, mut claimed) = (Vec::new(), Vec::new());
-        for chunk in chunks {
-            let mut tasks = inner.tables.tasks_of(*chunk);
-            tasks.retain(|task| inner.tables.open.contains(task));
-            // A void behind a claim stops a run; it does not undo what the run has done.
-            let (ran, free): (Vec<u32>, Vec<u32>) =
-                tasks.into_iter().partition(|task| has_claim(&inner.tables, *task));
-            let voided = self.void_tasks(&inner.tables, &free, "it was not accepted")?;
-            if !ran.is_empty() || voided.iter().any(|(_, won)| !won) {
-                claimed.push(*chunk);
-            }
-            back.extend(voided.into_iter().filter(|(_, won)| *won).map(|(task, _)| task));
-        }
+        let mut tasks = all_tasks(&inner.tables, chunks);
+        tasks.retain(|task| inner.tables.open.contains(task));
+        // A void behind a claim stops a run; it does not undo what the run has done.
+        let (mut ran, free): (Vec<u32>, Vec<u32>) =
+            tasks.into_iter().partition(|task| has_claim(&inner.tables, *task));
+        let voided = self.void_tasks(&inner.tables, &free, "it was not accepted")?;
+        let (back, lost): (Vec<_>, Vec<_>) = voided.into_iter().partition(|(_, won)| *won);
+        ran.extend(lost.into_iter().map(|(task, _)| task));
+        let ran: HashSet<ChunkId> =
+            ran.into_iter().map(|task| inner.tables.chunks[task as usize].chunk()).collect();
         if !back.is_empty() {
+            let back = back.into_iter().map(|(task, _)| task).collect();
             self.write(&mut inner, &[Record::TakenBack(back)], Durability::Now)?;
         }
-        Ok(claimed)
+        Ok(chunks.iter().copied().filter(|chunk| ran.contains(chunk)).collect())
     }
 }
 

@@ -26,6 +26,8 @@ const LONGEST: usize = 1 << 29;
 /// One chunk of a plan: jobs in the order they run, and which resources they get.
 #[derive(Clone, Copy, Debug)]
 pub struct PlannedChunk<'a> {
+    /// New and random.
+    pub id: ChunkId,
     pub jobs: &'a [JobId],
     /// Index into the plan's resources and limits.
     pub resources: usize,
@@ -109,13 +111,12 @@ impl Registry {
     }
 
     /// Publishes the collections of a plan and records the intent. The jobs are then submitted,
-    /// in a new attempt. Returns the chunks in the plan's order.
-    pub fn intend(&self, plan: &Plan<'_>, interrupted: Interrupted<'_>) -> Result<Vec<ChunkId>> {
+    /// in a new attempt.
+    pub fn intend(&self, plan: &Plan<'_>, interrupted: Interrupted<'_>) -> Result<()> {
         let mut inner = self.lock_to_write()?;
         refuse_wrong(&inner.tables, plan)?;
         refuse_unfinished(&inner.tables, plan)?;
         let header: Header = filled_in(&plan.header)?;
-        let mut chunks = Vec::with_capacity(plan.chunks.len());
         let mut group: Vec<(PathBuf, Vec<u8>)> = Vec::new();
         let mut folders = BTreeSet::new();
         let mut size = 0;
@@ -123,21 +124,19 @@ impl Registry {
             if interrupted() {
                 return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
             }
-            let chunk = ChunkId::random();
-            let bytes = self.collection(&inner.tables, plan, &header, chunk, planned)?;
-            let path = self.layout.collection(chunk);
+            let bytes = self.collection(&inner.tables, plan, &header, planned)?;
+            let path = self.layout.collection(planned.id);
             folders.extend(path.parent().map(PathBuf::from));
             size += bytes.len();
             group.push((path, bytes));
-            chunks.push(chunk);
             if size > GROUP {
                 self.publish_group(&mut group, &mut folders)?;
                 size = 0;
             }
         }
         self.publish_group(&mut group, &mut folders)?;
-        let intents = plan.chunks.iter().zip(&chunks).map(|(planned, chunk)| ChunkIntent {
-            id: chunk.0.to_be_bytes(),
+        let intents = plan.chunks.iter().map(|planned| ChunkIntent {
+            id: planned.id.0.to_be_bytes(),
             jobs: planned.jobs.iter().copied().collect(),
             resources: planned.resources as u32,
         });
@@ -150,7 +149,7 @@ impl Registry {
         };
         self.write(&mut inner, &[Record::Intent(intent)], Durability::Now)?;
         self.save_if_due(&mut inner);
-        Ok(chunks)
+        Ok(())
     }
 
     fn publish_group(
@@ -167,10 +166,9 @@ impl Registry {
         tables: &Tables,
         plan: &Plan<'_>,
         header: &Header,
-        chunk: ChunkId,
         planned: &PlannedChunk<'_>,
     ) -> Result<Vec<u8>> {
-        let hash = chunk.to_string();
+        let hash = planned.id.to_string();
         let name =
             planned.jobs.first().and_then(|job| tables.texts.get(tables.jobs.name.get(row(*job))));
         let resources = plan.resources.get(planned.resources).map_or("{}", String::as_str);

@@ -61,14 +61,18 @@ pub(crate) fn intend(
     array_tasks: bool,
 ) -> Result<Vec<ChunkId>> {
     let plan = Plan {
-        chunks: chunks.iter().map(|jobs| PlannedChunk { jobs, resources: 0 }).collect(),
+        chunks: chunks
+            .iter()
+            .map(|jobs| PlannedChunk { id: ChunkId::random(), jobs, resources: 0 })
+            .collect(),
         header: serde_json::json!({}),
         resources: vec!["{}".to_owned()],
         limits: vec![Limits::default()],
         backend: "sim".to_owned(),
         array_tasks,
     };
-    registry.intend(&plan, &|| false)
+    registry.intend(&plan, &|| false)?;
+    Ok(plan.chunks.iter().map(|chunk| chunk.id).collect())
 }
 
 /// The tables without what is random, the names of chunks and files, and without an index.
