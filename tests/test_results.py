@@ -265,3 +265,28 @@ def test_group_may_write_only_where_access_says_so(inverted: bw.Registry) -> Non
             inverted.load_result(1)
     finally:
         folder.chmod(0o700)
+
+
+@pytest.mark.parametrize("method", ["gzip", "lz4", "zstd"])
+def test_large_results_are_compressed_if_asked(registry: bw.Registry, method: str) -> None:
+    registry.cluster_functions = bw.Multicore(1)
+    registry.compress = method
+    registry.batch_map(lambda n: {"n": n, "text": "x" * n}, [10, 1_000_000, 20, 2_000_000])
+    registry.submit_jobs(n_chunks=1)
+    assert registry.wait_for_jobs(timeout=30)
+    files = list((registry.file_dir / "runs").rglob("*.res"))
+    assert files
+    assert sum(file.stat().st_size for file in files) < 30_000
+    assert [len(one["text"]) for _, one in registry.iter_results()] == [10, 10**6, 20, 2 * 10**6]
+    assert registry.load_result(2)["text"] == "x" * 1_000_000
+    assert registry.reduce_results_table().column("n").to_pylist() == [10, 1_000_000, 20, 2_000_000]
+    registry.compress = "none"
+    registry.reset_jobs(2)
+    registry.submit_jobs(2)
+    assert registry.wait_for_jobs(timeout=30)
+    assert registry.load_result(2)["text"] == "x" * 1_000_000
+
+
+def test_an_unknown_compression_is_refused(registry: bw.Registry) -> None:
+    with pytest.raises(bw.ConfigError, match="'lzma': give one of none, gzip, lz4, zstd"):
+        registry.compress = "lzma"

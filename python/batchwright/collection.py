@@ -175,6 +175,7 @@ def header(reg: Registry) -> str:
         "hooks": hooks,
         "debug": is_debugging(),
         "versions": _versions(work_dir),
+        "compress": reg.compress,
     }
     return json.dumps(
         {"work_dir": str(work_dir), "access": core.access, "seed": reg.seed, "python": python}

@@ -194,7 +194,7 @@ class Registry:
 
     @property
     def compress(self) -> str:
-        """How results are compressed."""
+        """How results above 4 KiB are compressed: "none", "gzip", "lz4" or "zstd"."""
         return self._store.settings.get("compress")
 
     @compress.setter

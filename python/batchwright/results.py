@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
+from batchwright._node.compression import decompressed
 from batchwright.columns import chunked, common_type, plain
 from batchwright.errors import DefinitionError, JobError, JobNotDoneError
 from batchwright.ids import IdsLike, JobIds, in_words, ordered, selected, single
@@ -337,13 +338,13 @@ def _unpickled(pickles: Sequence[bytes], jobs: NDArray[np.int64]) -> list[Any]:
     try:
         return list(map(pickle.loads, pickles))
     except Exception:
-        # Which one was it? Errors are rare, so the quick way above does not keep count.
+        # One is compressed, or wrong: which is it? The quick way above does not keep count.
         return [_unpickle(data, job) for data, job in zip(pickles, jobs.tolist(), strict=True)]
 
 
 def _unpickle(data: bytes, job: int) -> Any:
     try:
-        return pickle.loads(data)
+        return pickle.loads(decompressed(data))
     except Exception as error:
         error.add_note(f"while loading the result of job {job}")
         raise

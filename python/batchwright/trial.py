@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from batchwright import ids as job_ids
 from batchwright import parameters, resources, store
+from batchwright._node.compression import decompressed
 from batchwright.clusters.interactive import in_process, run_executor
 from batchwright.collection import header, new_chunk
 from batchwright.debugging import is_debugging
@@ -186,7 +187,7 @@ def _outcome(core: _core.Store, job: int, output: Path) -> Any:
     ids = job_ids.JobIds([job])
     if core.where("done", ids.core, None):
         batch = core.results(np.array([job], dtype=np.int64)).next_batch() or []
-        return pickle.loads(batch[0])
+        return pickle.loads(decompressed(batch[0]))
     if core.where("error", ids.core, None):
         cause, kind, message, traceback = core.failure(job)
         raise JobError(

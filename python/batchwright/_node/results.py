@@ -7,6 +7,8 @@ import pickle
 import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .compression import NONE, Compressor, compressor
+
 if TYPE_CHECKING:
     Data = bytes | memoryview
     """What a pickler writes."""
@@ -67,9 +69,12 @@ class ResultFile:
         Who may read it, as the collection says.
     inline
         Results up to this many bytes are given back instead.
+    compress
+        How what goes to the file is compressed.
     """
 
-    def __init__(self, path: str, *, access: str, inline: int) -> None:
+    def __init__(self, path: str, *, access: str, inline: int, compress: str = NONE) -> None:
+        self.compress = compress
         self._path = path
         self._mode = _MODES.get(access, 0o600)
         self._inline = inline
@@ -95,8 +100,22 @@ class ResultFile:
         import cloudpickle  # (takes longer to import than most jobs run)
 
         sink = _Sink(self, self._inline)
-        cloudpickle.Pickler(sink, PROTOCOL).dump(value)  # pyright: ignore[reportUnknownMemberType]
-        return sink.finish()
+        try:
+            cloudpickle.Pickler(sink, PROTOCOL).dump(value)  # pyright: ignore
+            return sink.finish()
+        finally:
+            sink.is_over = True
+
+    def prepare(self) -> None:
+        """Fail now rather than at the first large result.
+
+        Raises
+        ------
+        ImportError
+            If the compression needs what this Python lacks.
+        """
+        if self.compress != NONE:
+            compressor(self.compress, len).close()
 
     @property
     def end(self) -> int:
@@ -143,6 +162,9 @@ class _Sink:
         self._length = 0
         self._crc32 = 0
         self._offset = -1
+        self._compressor: Compressor | None = None
+        self.is_over = False
+        """A compressor that is dropped half-way writes what it held; it must go nowhere."""
 
     def write(self, data: Data) -> int:
         size = memoryview(data).nbytes
@@ -153,19 +175,32 @@ class _Sink:
             return size
         if self._offset < 0:
             self._offset = self._file.end
-            self._pass_on(b"".join(self._parts))
+            if self._file.compress != NONE:
+                self._compressor = compressor(self._file.compress, self._pass_on)
+            self._take(b"".join(self._parts))
             self._parts.clear()
-        self._pass_on(data)
+        self._take(data)
         return size
 
+    def _take(self, data: Data) -> None:
+        if self._compressor is None:
+            self._pass_on(data)
+        else:
+            self._compressor.write(data)
+
     def _pass_on(self, data: Data) -> None:
+        if self.is_over:
+            return
         self._crc32 = zlib.crc32(data, self._crc32)
         self._file.append(data)
 
     def finish(self) -> bytes | Stored:
         if self._offset < 0:
             return b"".join(self._parts)
-        if self._length >= _WORTH_A_SYNC:
+        if self._compressor is not None:
+            self._compressor.close()
+        length = self._file.end - self._offset
+        if length >= _WORTH_A_SYNC:
             # The executor syncs every result; a long one must not keep its other workers waiting.
             self._file.sync()
-        return Stored(self._offset, self._length, self._crc32)
+        return Stored(self._offset, length, self._crc32)

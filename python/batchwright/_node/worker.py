@@ -11,6 +11,7 @@ from typing import Any
 
 from . import wire
 from .collection import Collection
+from .compression import NONE
 from .failures import failure, say, traceback_of
 from .results import ResultFile, StorageError, Stored
 from .seeds import Seeder
@@ -70,7 +71,10 @@ class Worker:
             header, init["root"], uri=init["collection"], seeder=self._seeder
         )
         self._results = ResultFile(
-            init["results"], access=header["access"], inline=header["limits"]["inline_result"]
+            init["results"],
+            access=header["access"],
+            inline=header["limits"]["inline_result"],
+            compress=header["python"].get("compress", NONE),
         )
         self._meter = Meter()
         self._work_dir = -1
@@ -80,6 +84,7 @@ class Worker:
         """Do all that comes before the first job."""
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(line_buffering=True, errors="backslashreplace")  # pyright: ignore
+        self._results.prepare()
         self._seeder.install()
         self._collection.prepare()
         self._work_dir = os.open(".", os.O_RDONLY | os.O_CLOEXEC)
