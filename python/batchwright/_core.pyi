@@ -101,6 +101,9 @@ class Store:
         `CorruptRegistryError`.
         """
     @property
+    def file_system(self) -> tuple[str, str, bool] | None:
+        """Type, mount options, whether there are hard links; None where nobody looked."""
+    @property
     def path(self) -> str: ...
     @property
     def uuid(self) -> str: ...

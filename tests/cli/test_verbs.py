@@ -269,6 +269,7 @@ def test_sweep_and_remove(invoke: Invoke, study: bw.Registry, folder: Path) -> N
 def test_conf(invoke: Invoke, folder: Path) -> None:
     assert json.loads(invoke("conf", "--json").stdout) == {
         "file": None,
+        "file_system": None,
         "registry": None,
         "settings": None,
     }
@@ -277,7 +278,10 @@ def test_conf(invoke: Invoke, folder: Path) -> None:
     told = json.loads(invoke("conf", "--json").stdout)
     assert told["file"] == str(folder / "batchwright.toml")
     assert told["settings"]["max_chunks"] == 7
-    assert "max_chunks: 7" in invoke("conf").stdout
+    assert told["file_system"]["hard_links"] is True
+    assert told["file_system"]["type"]
+    assert "max_chunks: 7" in (shown := invoke("conf").stdout)
+    assert "with hard links" in shown
     (folder / "batchwright.toml").write_text("max_chunk = 7\n")
     assert "max_chunks" in invoke("status", code=8).stderr
     (folder / "batchwright.toml").unlink()

@@ -12,7 +12,6 @@ import pytest
 from _batchwright_node.compression import decompressed
 from _batchwright_node.results import ResultFile, StorageError, Stored, dump, is_plain
 
-
 METHODS = ["gzip", "lz4", "zstd"]
 
 

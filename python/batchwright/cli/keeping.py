@@ -7,7 +7,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import click
 
@@ -98,21 +98,36 @@ def conf(registry: Path, as_json: bool) -> None:
 
     file = bw.find_conf_file()
     settings: dict[str, Any] | None = None
+    file_system = None
     if (registry / "registry.json").is_file():
         reg = reading(registry)
         settings = {name: getattr(reg, name) for name in KINDS}
+        file_system = reg.store.core.file_system
     if as_json:
         plain = None if settings is None else {n: _plain(v) for n, v in settings.items()}
         where = None if settings is None else str(registry)
-        write_json({"file": file and str(file), "registry": where, "settings": plain})
+        said = {"file": file and str(file), "registry": where, "settings": plain}
+        write_json(said | {"file_system": file_system and _FileSystem(*file_system)._asdict()})
         return
     click.echo(f"configuration: {file or 'none'}")
     if settings is None:
         tell(f"no registry in `{registry}`")
         return
     click.echo(f"registry: {registry}")
+    if file_system is not None:
+        found = _FileSystem(*file_system)
+        links = "with" if found.hard_links else "without"
+        click.echo(f"file system: {found.type or 'unknown'} ({found.options}), {links} hard links")
     for name, value in settings.items():
         click.echo(f"  {name}: {_plain(value)}")
+
+
+class _FileSystem(NamedTuple):
+    """What the registry's folder lay on when it was made."""
+
+    type: str
+    options: str
+    hard_links: bool
 
 
 def _plain(value: object) -> object:

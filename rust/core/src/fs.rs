@@ -99,6 +99,16 @@ impl RealFs {
         }
     }
 
+    /// Whether a file in this folder can have two names.
+    pub fn has_hard_links(self, folder: &Path) -> bool {
+        let [file, name] = [(); 2].map(|()| folder.join(format!(".link-{}", token())));
+        let linked = self.create_new(&file).and_then(|_| fs::hard_link(&file, &name)).is_ok();
+        for path in [&file, &name] {
+            let _gone = fs::remove_file(path);
+        }
+        linked
+    }
+
     /// As [`Fs::make_folder`], and an error of kind `Exists` where the folder is there.
     pub fn make_new_folder(self, path: &Path) -> Result<()> {
         if let Some(above) = path.parent().filter(|p| !p.as_os_str().is_empty()) {

@@ -20,6 +20,7 @@ mod pack;
 pub mod packing;
 #[cfg(feature = "arrow")]
 pub mod pickle;
+pub mod probe;
 pub mod process;
 pub mod queue;
 pub mod registry;

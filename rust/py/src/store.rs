@@ -140,6 +140,13 @@ impl Store {
         Ok(Self { registry })
     }
 
+    /// Type, mount options and whether there are hard links; none where nobody looked.
+    #[getter]
+    fn file_system(&self) -> Option<(String, String, bool)> {
+        let found = self.registry.identity().file_system.clone();
+        found.map(|found| (found.kind, found.options, found.hard_links))
+    }
+
     #[getter]
     fn path(&self) -> String {
         self.registry.layout().root().to_string_lossy().into_owned()

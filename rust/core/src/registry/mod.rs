@@ -45,6 +45,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{Fs, Published, RealFs, token};
 use crate::journal::Adopt;
 use crate::layout::Layout;
+use crate::probe::{FileSystem, probe};
 use crate::queue::RequestFile;
 use crate::seal::{self, Seal};
 use crate::tables::Tables;
@@ -66,6 +67,9 @@ pub struct IdentityFile {
     pub kind: String,
     pub seed: i64,
     pub access: Access,
+    /// Those made before there was a probe have none.
+    #[serde(default)]
+    pub file_system: Option<FileSystem>,
 }
 
 impl IdentityFile {
@@ -78,6 +82,7 @@ impl IdentityFile {
             kind: kind.to_owned(),
             seed,
             access,
+            file_system: None,
         }
     }
 }
@@ -159,8 +164,12 @@ impl Registry {
             _ => e,
         })?;
         let root = path.canonicalize().map_err(|e| Error::io("find", path, &e))?;
-        let identity = IdentityFile::new(kind, seed, access);
-        let made = Self::create_with(Arc::new(fs), Arc::new(SystemClock), &root, identity, opening);
+        let made = probe(&fs, &root).and_then(|found| {
+            let hard_links = fs.has_hard_links(&root);
+            let file_system = Some(FileSystem { hard_links, ..found });
+            let identity = IdentityFile { file_system, ..IdentityFile::new(kind, seed, access) };
+            Self::create_with(Arc::new(fs), Arc::new(SystemClock), &root, identity, opening)
+        });
         if made.is_err() {
             let _gone = maintenance::remove_tree(path);
         }
