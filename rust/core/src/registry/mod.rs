@@ -505,7 +505,7 @@ fn wait_for_turn(
     }
     // A stopped process of this machine shows by its last beat; wall clocks jump, so only the
     // wait below decides.
-    if local && !silence::is_silent(fs, layout, clock, epoch, opening.lease.lease) {
+    if local && !silence::is_silent(fs, layout, clock, epoch, &owner, opening.lease.lease) {
         return Err(ownership::locked(&owner));
     }
     silence::wait_for_silence(fs, layout, clock, epoch, &owner, opening.lease, interrupted)?;

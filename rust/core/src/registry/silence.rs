@@ -10,16 +10,19 @@ use crate::layout::Layout;
 use super::Interrupted;
 use super::ownership::{self, Lease, Owner};
 
-/// Whether an owner's last beat is older than a lease, by the wall clock of this machine. Clocks
-/// jump: it merely tells whether waiting for silence is worth while.
+/// Whether an owner's last beat, or its claim where none is found, is older than a lease by the
+/// wall clock of this machine. It may have been stopped before its first beat, or behind much that
+/// it wrote. Clocks jump: this merely tells whether waiting for silence is worth while.
 pub(super) fn is_silent(
     fs: &dyn Fs,
     layout: &Layout,
     clock: &dyn Clock,
     epoch: u64,
+    owner: &Owner,
     lease: f64,
 ) -> bool {
-    let Ok(Some(beat)) = last_beat(fs, layout, epoch) else { return false };
+    let Ok(beat) = last_beat(fs, layout, epoch) else { return false };
+    let beat = beat.unwrap_or(owner.at);
     clock.now().saturating_sub(beat) as f64 > lease * 1e6
 }
 
@@ -33,7 +36,7 @@ fn newest_sign(fs: &dyn Fs, layout: &Layout, epoch: u64) -> Result<Option<(u32, 
     Ok(Some((segment, fs.length(&layout.journal(epoch, segment))?)))
 }
 
-/// The last beat lies within so many bytes, or the owner has just written much.
+/// The last beat is looked for within so many bytes.
 const SIGN: u64 = 1 << 16;
 
 fn last_beat(fs: &dyn Fs, layout: &Layout, epoch: u64) -> Result<Option<i64>> {
