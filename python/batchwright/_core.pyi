@@ -334,9 +334,8 @@ class Store:
         """
     def failure(self, job: int) -> tuple[str, str, str, str]:
         """(cause, type, message, traceback) of a job that is `error`."""
-    def measured(self, job: int) -> tuple[int, int, int, int] | None:
-        """Start, end, peak in KiB, and CPU time, by the job's end record if it has one."""
-
+    def same_as(self, other: Store, ids: IdSet) -> IdSet:
+        """Those of `ids` with the same call and the same parameters in another registry."""
     def log(self, job: int) -> bytes | None:
         """What the newest attempt printed; None if it was never started or has no log."""
     def logs(self, ids: IdSet) -> LogReader: ...
@@ -393,6 +392,8 @@ class Run:
         message: str,
         traceback: str,
     ) -> None: ...
+    def take_over(self, source: Store, ids: IdSet) -> None:
+        """How jobs ended in another registry becomes what this run tells."""
     def log(self, job: int, output: bytes) -> None: ...
     def close(self, cause: str | None = None) -> None:
         """What was not run is given back for this cause."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 from batchwright import ids as job_ids
 from batchwright import store, submission
@@ -13,8 +11,10 @@ from batchwright.errors import DefinitionError, JobsOnSystemError
 from batchwright.ids import JobIds
 
 if TYPE_CHECKING:
-    from batchwright import _core
     from batchwright.registry import Registry
+
+_TOGETHER: Final = 1 << 17
+"""So many jobs become one run of the target, whose file is read as a whole."""
 
 
 def merge_registries(source: Registry, target: Registry) -> JobIds:
@@ -79,56 +79,34 @@ def merge_registries(source: Registry, target: Registry) -> JobIds:
     wanted = (ended & job_ids.all_jobs(target.store)) - JobIds(
         target.store.core.where("done", None, None)
     )
-    taken = JobIds(job for job in wanted if _definition(source, job) == _definition(target, job))
+    taken = JobIds(source.store.core.same_as(target.store.core, wanted.core))
     if taken:
         _take_over(source, target, taken)
     return taken
 
 
-def _definition(reg: Registry, job: int) -> tuple[Any, bytes]:
-    """Give what a job calls, and with which parameters."""
-    place, parameters = reg.store.core.row(job)
-    return json.loads(reg.store.core.call(place)), parameters
-
-
 def _take_over(source: Registry, target: Registry, jobs: JobIds) -> None:
-    """Write one run of the target that tells what the source's runs told."""
-    collection = submission.make_job_collection(target, jobs)
-    run = store.claim(collection.uri)
-    if run is None:
-        raise JobsOnSystemError(f"another process took `{collection.uri}` back: merge again")
-    for row in _rows(source, jobs):
-        _tell(source, run, row)
-        if (folder := source.file_dir / "external" / str(row["job_id"])).is_dir():
-            there = target.file_dir / "external" / str(row["job_id"])
-            shutil.copytree(folder, there, dirs_exist_ok=True)
-    run.close()
+    """Write runs of the target that tell what the source's runs told."""
+    import numpy as np
+
+    every = np.asarray(jobs)
+    for start in range(0, len(every), _TOGETHER):
+        some = JobIds(every[start : start + _TOGETHER])
+        collection = submission.make_job_collection(target, some)
+        run = store.claim(collection.uri)
+        if run is None:
+            raise JobsOnSystemError(f"another process took `{collection.uri}` back: merge again")
+        run.take_over(source.store.core, some.core)
+        run.close()
+        _copy_external(source, target, some)
     target.store.core.sync()
 
 
-def _rows(source: Registry, jobs: JobIds) -> list[dict[str, Any]]:
-    import pyarrow as pa
-
-    table = pa.table(source.store.core.status(jobs.core))
-    return table.select(["job_id", "submitted", "started", "done", "state"]).to_pylist()
-
-
-def _tell(source: Registry, run: _core.Run, row: dict[str, Any]) -> None:
-    import numpy as np
-
-    core, job = source.store.core, int(row["job_id"])
-    measured = core.measured(job) or _as_seen(row)
-    run.log(job, core.log(job) or b"")
-    if row["state"] == "error":
-        cause, type, message, traceback = core.failure(job)
-        run.failed(job, cause, *measured, type, message, traceback)
+def _copy_external(source: Registry, target: Registry, jobs: JobIds) -> None:
+    """Copy the folders of their own that some jobs have."""
+    folder = source.file_dir / "external"
+    if not folder.is_dir():
         return
-    (result,) = core.results(np.array([job], dtype=np.int64)).next_batch() or (b"",)
-    run.done(job, *measured, result)
-
-
-def _as_seen(row: Mapping[str, Any]) -> tuple[int, int, int, int]:
-    """Give times of a job whose end its node did not record: it was stopped with its chunk."""
-    ended = row["done"] or row["started"] or row["submitted"]
-    started = row["started"] or ended
-    return round(started.timestamp() * 1e6), round(ended.timestamp() * 1e6), 0, 0
+    for own in folder.iterdir():
+        if own.name.isdecimal() and int(own.name) in jobs:
+            shutil.copytree(own, target.file_dir / "external" / own.name, dirs_exist_ok=True)

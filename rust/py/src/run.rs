@@ -13,7 +13,9 @@ use batchwright_exec::run::in_process;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use crate::ids::IdSet;
 use crate::runtime::enter;
+use crate::store::Store;
 
 /// A job collection, read whole.
 #[pyclass(frozen, module = "batchwright._core")]
@@ -123,6 +125,14 @@ impl Run {
             let body = Body::Failure(&json);
             let cause = Some(cause);
             run.end(End { job, cause, tries: 1, started, ended, peak_kib, cpu_us, body })
+        })
+    }
+
+    /// How jobs ended in another registry becomes what this run tells.
+    fn take_over(&self, py: Python<'_>, source: &Store, ids: &IdSet) -> PyResult<()> {
+        enter(py, |interrupt| {
+            let mut run = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            run.take_over(&source.registry, &ids.0, &|| interrupt.is_set())
         })
     }
 

@@ -287,7 +287,10 @@ impl Store {
     }
 
     fn row<'py>(&self, py: Python<'py>, job: JobId) -> PyResult<(usize, Bound<'py, PyBytes>)> {
-        let (segment, row) = enter(py, |_| self.registry.parameters_of(job))?;
+        let (segment, row) = enter(py, |_| {
+            let found = self.registry.parameters_of(&[job])?.into_iter().next();
+            found.ok_or_else(|| invalid(format!("job {job}")))
+        })?;
         Ok((segment, PyBytes::new(py, &row)))
     }
 
@@ -688,9 +691,12 @@ impl Store {
     }
 
     /// Start, end, peak in KiB and CPU time in microseconds.
-    fn measured(&self, py: Python<'_>, job: JobId) -> PyResult<Option<(i64, i64, u32, u64)>> {
-        let found = enter(py, |_| self.registry.measured(job))?;
-        Ok(found.map(|m| (m.started, m.ended, m.peak_kib, m.cpu_us)))
+    /// Those of these jobs that have the same definition in another registry.
+    fn same_as(&self, py: Python<'_>, other: &Self, ids: &IdSet) -> PyResult<IdSet> {
+        let same = enter(py, |interrupt| {
+            self.registry.same_as(&other.registry, &ids.0, &|| interrupt.is_set())
+        });
+        same.map(IdSet)
     }
 
     fn log<'py>(&self, py: Python<'py>, job: JobId) -> PyResult<Option<Bound<'py, PyBytes>>> {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::clock::Micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{self, FILE_HEADER, FRAME_HEADER, FileId};
 use crate::ids::{IdSet, JobId};
@@ -25,15 +24,15 @@ const PIECES: usize = 1 << 12;
 
 /// Where a job's end frame lies.
 #[derive(Clone, Debug)]
-struct EndPlace {
+pub(super) struct EndPlace {
     job: JobId,
-    run: RunId,
+    pub(super) run: RunId,
     segment: u32,
     id: FileId,
     offset: u64,
 }
 
-fn end_place(tables: &Tables, job: JobId) -> Option<EndPlace> {
+pub(super) fn end_place(tables: &Tables, job: JobId) -> Option<EndPlace> {
     let number = tables.jobs.file.get(row(job)).checked_sub(1)?;
     let file = tables.files.get(number as usize)?;
     let chunk = tables.chunks.get(file.chunk as usize)?;
@@ -48,7 +47,7 @@ fn end_place(tables: &Tables, job: JobId) -> Option<EndPlace> {
 
 /// A stretch of a run file in memory.
 #[derive(Default)]
-struct Window {
+pub(super) struct Window {
     path: PathBuf,
     start: u64,
     bytes: Vec<u8>,
@@ -56,7 +55,7 @@ struct Window {
 
 impl Window {
     /// The end frame at `place`, reading further where it is not in the window yet.
-    fn end<T>(
+    pub(super) fn end<T>(
         &mut self,
         registry: &Registry,
         place: &EndPlace,
@@ -121,7 +120,7 @@ fn not_done(job: JobId) -> Error {
     Error::new(ErrorKind::UnknownJob, format!("job {job} has no result"))
 }
 
-fn stored(registry: &Registry, run: RunId, at: Stored) -> Result<Vec<u8>> {
+pub(super) fn stored(registry: &Registry, run: RunId, at: Stored) -> Result<Vec<u8>> {
     let path = registry.layout.results(run, at.worker);
     let length = usize::try_from(at.length).unwrap_or(usize::MAX);
     let bytes = registry.fs.read(&path, at.offset, length)?;
@@ -132,16 +131,6 @@ fn stored(registry: &Registry, run: RunId, at: Stored) -> Result<Vec<u8>> {
         return Err(Error::corrupt(&path, at.offset, "a result fails its checksum"));
     }
     Ok(bytes)
-}
-
-/// What the node measured of a job's newest attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Measured {
-    pub started: Micros,
-    pub ended: Micros,
-    /// 0 where the kernel did not tell.
-    pub peak_kib: u32,
-    pub cpu_us: u64,
 }
 
 /// Why a job has no result.
@@ -190,16 +179,6 @@ impl Registry {
         rows.into_iter().map(whole).collect()
     }
 
-    /// What the job's end record says; none if it has not ended by its own doing.
-    pub fn measured(&self, job: JobId) -> Result<Option<Measured>> {
-        let Some(place) = self.read(|tables| end_place(tables, job)) else { return Ok(None) };
-        let take = |end: &run::End<'_>| {
-            let run::End { started, ended, peak_kib, cpu_us, .. } = *end;
-            Ok(Measured { started, ended, peak_kib, cpu_us })
-        };
-        Window::default().end(self, &place, take).map(Some)
-    }
-
     /// What the job's newest attempt printed; none if there is no log.
     pub fn log(&self, job: JobId) -> Result<Option<Vec<u8>>> {
         let runs = self.read(|tables| runs_of(tables, &IdSet::range(job, job)));
@@ -220,7 +199,7 @@ impl Registry {
     }
 
     /// The log of one run by job; none if the run has printed nothing.
-    fn run_log(
+    pub(super) fn run_log(
         &self,
         id: RunId,
         segments: &[(u32, FileId)],
@@ -278,7 +257,7 @@ impl Registry {
     }
 }
 
-fn go_on(number: usize, interrupted: Interrupted<'_>) -> Result<()> {
+pub(super) fn go_on(number: usize, interrupted: Interrupted<'_>) -> Result<()> {
     if number % PIECES == PIECES - 1 && interrupted() {
         return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
     }
@@ -292,10 +271,10 @@ fn failure(end: &run::End<'_>) -> Failure {
     }
 }
 
-type RunSegments = (RunId, Vec<(u32, FileId)>);
+pub(super) type RunSegments = (RunId, Vec<(u32, FileId)>);
 
 /// The runs of the jobs' newest attempts with their segments, in order.
-fn runs_of(tables: &Tables, ids: &IdSet) -> Vec<RunSegments> {
+pub(super) fn runs_of(tables: &Tables, ids: &IdSet) -> Vec<RunSegments> {
     let mut runs: BTreeMap<(u32, u32), Vec<(u32, FileId)>> = BTreeMap::new();
     let mut last = u32::MAX;
     for job in ids.iter() {

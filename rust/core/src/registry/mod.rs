@@ -12,6 +12,7 @@ pub mod job_table;
 mod loading;
 mod looking;
 mod maintenance;
+mod merging;
 pub mod ownership;
 mod requesting;
 #[cfg(feature = "arrow")]

@@ -102,12 +102,18 @@ impl Registry {
         self.designs.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// (definition, pickled parameters) of a job.
-    pub fn parameters_of(&self, job: JobId) -> Result<(usize, Vec<u8>)> {
+    /// (definition, pickled parameters) of each of these jobs.
+    pub fn parameters_of(&self, jobs: &[JobId]) -> Result<Vec<(usize, Vec<u8>)>> {
         let inner = self.lock();
-        let found = self.sources(&inner.tables, &[job])?;
-        let source = found.first().ok_or_else(|| no_job(job))?;
-        Ok((source.place, source.pickle(job)?))
+        let sources = self.sources(&inner.tables, jobs)?;
+        let mut at = 0;
+        let found = jobs.iter().map(|job| {
+            if !sources[at].has(*job) {
+                at = sources.iter().position(|s| s.has(*job)).ok_or_else(|| no_job(*job))?;
+            }
+            Ok((sources[at].place, sources[at].pickle(*job)?))
+        });
+        found.collect()
     }
 
     /// Publishes the collections of a plan and records the intent. The jobs are then submitted,

@@ -9,10 +9,15 @@ use batchwright_core::collection::Collection;
 use batchwright_core::error::{Error, ErrorKind, Result};
 use batchwright_core::frame::FrameWriter;
 use batchwright_core::fs::{Fs, JournalFile, Published, RealFs};
+use batchwright_core::ids::IdSet;
 use batchwright_core::layout::{Layout, RunId};
+use batchwright_core::registry::{Interrupted, Registry};
 use batchwright_core::run::{Body, Closed, End, LogPiece, Record, Started, Stored};
 
 use super::claim;
+
+/// Records are appended and synced in groups of so many bytes.
+const GROUP: usize = 8 << 20;
 
 /// A claimed run.
 pub struct Run {
@@ -76,40 +81,82 @@ impl Run {
 
     /// Records a job's end; a large result goes to a file of its own first.
     pub fn end(&mut self, end: End<'_>) -> Result<()> {
-        let body = match end.body {
-            Body::Result(bytes) if bytes.len() > self.inline_result => {
-                Body::Stored(self.store(bytes)?)
-            }
-            body => body,
-        };
+        let body = self.placed(end.body)?;
+        if let Some(results) = &mut self.results {
+            results.sync()?;
+        }
         self.write(&Record::End(End { body, ..end }))?;
         self.journal.sync()
     }
 
-    fn store(&mut self, bytes: &[u8]) -> Result<Stored> {
+    /// Puts a large result into a file of its own.
+    fn placed<'a>(&mut self, body: Body<'a>) -> Result<Body<'a>> {
+        let bytes = match body {
+            Body::Result(bytes) if bytes.len() > self.inline_result => bytes,
+            body => return Ok(body),
+        };
         let path = self.layout.results(self.id, 0);
         let file = open_own(self.fs, &path, &mut self.results)?;
         let offset = file.end();
         file.append(bytes)?;
-        file.sync()?;
         let crc32 = crc32fast::hash(bytes);
-        Ok(Stored { worker: 0, offset, length: bytes.len() as u64, crc32 })
+        Ok(Body::Stored(Stored { worker: 0, offset, length: bytes.len() as u64, crc32 }))
     }
 
     /// Appends what a job printed to the run's log.
     pub fn log(&mut self, job: u32, output: &[u8]) -> Result<()> {
-        if output.is_empty() {
-            return Ok(());
+        let Some(piece) = self.append_log(job, output)? else { return Ok(()) };
+        if let Some(log) = &mut self.log {
+            log.sync()?;
         }
-        let path = self.layout.log(self.id);
-        if let Some(folder) = path.parent() {
+        self.write(&Record::Log(vec![piece]))
+    }
+
+    fn append_log(&mut self, job: u32, output: &[u8]) -> Result<Option<LogPiece>> {
+        if output.is_empty() {
+            return Ok(None);
+        }
+        if self.log.is_none()
+            && let Some(folder) = self.layout.log(self.id).parent()
+        {
             self.fs.make_folder(folder)?;
         }
-        let file = open_own(self.fs, &path, &mut self.log)?;
+        let file = open_own(self.fs, &self.layout.log(self.id), &mut self.log)?;
         let piece = LogPiece { job, offset: file.end(), length: output.len() as u64 };
         file.append(output)?;
-        file.sync()?;
-        self.write(&Record::Log(vec![piece]))
+        Ok(Some(piece))
+    }
+
+    /// Takes over how jobs ended in another registry, with what they printed. What a record
+    /// speaks of is durable before it is.
+    pub fn take_over(
+        &mut self,
+        source: &Registry,
+        ids: &IdSet,
+        interrupted: Interrupted<'_>,
+    ) -> Result<()> {
+        let mut records = Vec::new();
+        source.tell(ids, interrupted, |end, log| {
+            if let Some(piece) = self.append_log(end.job, log)? {
+                Record::Log(vec![piece]).write(&mut self.writer, &mut records);
+            }
+            let body = self.placed(end.body)?;
+            Record::End(End { body, ..*end }).write(&mut self.writer, &mut records);
+            if records.len() > GROUP {
+                self.append_records(&mut records)?;
+            }
+            Ok(())
+        })?;
+        self.append_records(&mut records)
+    }
+
+    fn append_records(&mut self, records: &mut Vec<u8>) -> Result<()> {
+        for file in [&mut self.results, &mut self.log].into_iter().flatten() {
+            file.sync()?;
+        }
+        self.journal.append(records)?;
+        records.clear();
+        self.journal.sync()
     }
 
     /// The last record: what was not run is given back.
