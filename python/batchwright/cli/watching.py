@@ -167,4 +167,5 @@ def _line(counts: Status) -> str:
     told = [f"{getattr(counts, name)} {name}" for name in names if getattr(counts, name)]
     left = counts.submitted - counts.done - counts.error - counts.expired - counts.running
     told += [f"{left} waiting"] if left else []
-    return f"{counts.defined} jobs: {', '.join(told)}"
+    jobs = "1 job" if counts.defined == 1 else f"{counts.defined} jobs"
+    return f"{jobs}: {', '.join(told)}"

@@ -3,6 +3,9 @@
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+#[cfg(feature = "arrow")]
+use crate::error::{Error, ErrorKind};
+
 /// A job's number: from 1, never reused.
 pub type JobId = u32;
 
@@ -194,4 +197,10 @@ impl<'de> Deserialize<'de> for IdSet {
         let bytes = <&[u8]>::deserialize(deserializer)?;
         Self::from_bytes(bytes).ok_or_else(|| serde::de::Error::custom("not a set of ids"))
     }
+}
+
+/// More jobs than there are ids for.
+#[cfg(feature = "arrow")]
+pub(crate) fn too_many(rows: usize) -> Error {
+    Error::new(ErrorKind::Invalid, format!("{rows} more jobs do not fit: ids end at 4294967295"))
 }

@@ -15,14 +15,13 @@ use crate::experiments::{
     Addition, Asked, Block, Combine, DesignRef, Existing, Group, Grouping, Keys, Wanted,
 };
 use crate::fs::Published;
-use crate::ids::{IdSet, JobId};
+use crate::ids::{IdSet, JobId, too_many};
 use crate::journal::Record;
 use crate::pickle::{self, Plain};
 use crate::segments::{Segment, too_far};
 use crate::tables::Tables;
 
 use super::maintenance::refuse_unknown;
-use super::submitting::too_many;
 use super::writing::Durability;
 use super::{Inner, Registry};
 

@@ -5,6 +5,8 @@
 
 mod collecting;
 #[cfg(feature = "arrow")]
+mod defining;
+#[cfg(feature = "arrow")]
 mod experimenting;
 mod giving_up;
 #[cfg(feature = "arrow")]
