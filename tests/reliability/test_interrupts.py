@@ -26,6 +26,8 @@ def seconds_until_answered(call: Callable[[], object], after: float) -> float:
         os.kill(os.getpid(), signal.SIGINT)
 
     timer = threading.Timer(after, press)
+    # A shell starts what runs in the background with the signal ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer.start()
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -34,6 +36,7 @@ def seconds_until_answered(call: Callable[[], object], after: float) -> float:
     finally:
         timer.cancel()
         timer.join()
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
