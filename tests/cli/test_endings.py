@@ -167,7 +167,7 @@ def test_jobs_that_vanished_end_a_watch(
     # The executor first, which would report the end of its worker.
     for pid in reversed(Path("pids").read_text().split()):
         os.kill(int(pid), signal.SIGKILL)
-    assert invoke("watch", "--timeout", "60", code=1).stdout.endswith("1 jobs: 1 expired\n")
+    assert invoke("watch", "--timeout", "60", code=1).stdout.endswith("1 job: 1 expired\n")
     assert "lost" in invoke("table", "--state", "expired").stdout
 
 
