@@ -479,12 +479,12 @@ _MODULES = {
     "joins": "ajoin ijoin ljoin ojoin rjoin sjoin ujoin",
     "merging": "merge_registries",
     "opening": "load_registry make_experiment_registry make_registry",
+    "preview": "SubmissionPlan",
     "registry": "ExperimentRegistry Registry",
     "retrying": "GROW RETRYABLE",
     "running": "do_job_collection",
     "runtimes": "RuntimeEstimate",
     "status": "Status",
-    "preview": "SubmissionPlan",
     "tables": "unwrap",
     "templates": "find_template render_script",
 }

@@ -13,7 +13,7 @@ import pwd
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from batchwright import _core
 from batchwright.errors import (
@@ -37,6 +37,15 @@ class Look:
     """Whether the user knows that it does not answer."""
 
 
+class FileSystem(NamedTuple):
+    """What a registry's folder lay on when it was made."""
+
+    type: str
+    """Such as `ext4`; empty if unknown."""
+    options: str
+    hard_links: bool
+
+
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class Store:
     """An opened registry folder."""
@@ -58,6 +67,12 @@ class Store:
     """How to bring the registry up to date; asking the scheduler lies above this module."""
     definitions: dict[str, Any] = field(default_factory=dict[str, Any])
     """What verbs computed from definitions, which never change; keyed by their own names."""
+
+    @property
+    def file_system(self) -> FileSystem | None:
+        """What the probe of `make_registry` found; None where there was none yet."""
+        found = self.core.file_system
+        return None if found is None else FileSystem(*found)
 
     @property
     def writeable(self) -> bool:

@@ -7,7 +7,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import click
 
@@ -102,12 +102,12 @@ def conf(registry: Path, as_json: bool) -> None:
     if (registry / "registry.json").is_file():
         reg = reading(registry)
         settings = {name: getattr(reg, name) for name in KINDS}
-        file_system = reg.store.core.file_system
+        file_system = reg.store.file_system
     if as_json:
         plain = None if settings is None else {n: _plain(v) for n, v in settings.items()}
         where = None if settings is None else str(registry)
         said = {"file": file and str(file), "registry": where, "settings": plain}
-        write_json(said | {"file_system": file_system and _FileSystem(*file_system)._asdict()})
+        write_json(said | {"file_system": file_system and file_system._asdict()})
         return
     click.echo(f"configuration: {file or 'none'}")
     if settings is None:
@@ -115,19 +115,11 @@ def conf(registry: Path, as_json: bool) -> None:
         return
     click.echo(f"registry: {registry}")
     if file_system is not None:
-        found = _FileSystem(*file_system)
-        links = "with" if found.hard_links else "without"
-        click.echo(f"file system: {found.type or 'unknown'} ({found.options}), {links} hard links")
+        links = "with" if file_system.hard_links else "without"
+        kind, options = file_system.type or "unknown", file_system.options
+        click.echo(f"file system: {kind} ({options}), {links} hard links")
     for name, value in settings.items():
         click.echo(f"  {name}: {_plain(value)}")
-
-
-class _FileSystem(NamedTuple):
-    """What the registry's folder lay on when it was made."""
-
-    type: str
-    options: str
-    hard_links: bool
 
 
 def _plain(value: object) -> object:

@@ -136,6 +136,18 @@ impl RealFs {
             Error::io("write", path, &e)
         })
     }
+
+    /// One for each file, made durable by one sync; after an error, those made so far are named.
+    fn write_temporaries(
+        self,
+        files: &[(PathBuf, Vec<u8>)],
+        temporaries: &mut Vec<PathBuf>,
+    ) -> Result<()> {
+        for (path, bytes) in files {
+            temporaries.push(self.write_temporary(path, bytes, false)?.0);
+        }
+        sync_file_system(&files[0].0)
+    }
 }
 
 /// 128 random bits as hex.
@@ -189,22 +201,16 @@ impl Fs for RealFs {
             return files.iter().map(|(path, bytes)| self.publish(path, bytes)).collect();
         }
         let mut temporaries = Vec::with_capacity(files.len());
-        let published = files
-            .iter()
-            .try_for_each(|(path, bytes)| {
-                temporaries.push(self.write_temporary(path, bytes, false)?.0);
-                Ok(())
-            })
-            .and_then(|()| sync_file_system(&files[0].0))
-            .and_then(|()| {
-                let each = files.iter().zip(&temporaries).map(|((path, bytes), temporary)| {
+        let published = self.write_temporaries(files, &mut temporaries).and_then(|()| {
+            let each =
+                files.iter().zip(&temporaries).map(|((path, bytes), temporary)| {
                     match link(temporary, &open(temporary)?, path)? {
                         Some(published) => Ok(published),
                         None => self.publish_exclusive(path, bytes),
                     }
                 });
-                each.collect::<Result<Vec<_>>>()
-            });
+            each.collect::<Result<Vec<_>>>()
+        });
         for temporary in &temporaries {
             let _gone = fs::remove_file(temporary);
         }
@@ -219,13 +225,8 @@ impl Fs for RealFs {
             });
         }
         let mut temporaries = Vec::with_capacity(files.len());
-        let published = files
-            .iter()
-            .try_for_each(|(path, bytes)| {
-                temporaries.push(self.write_temporary(path, bytes, false)?.0);
-                Ok(())
-            })
-            .and_then(|()| sync_file_system(&files[0].0))
+        let published = self
+            .write_temporaries(files, &mut temporaries)
             .and_then(|()| rename_all(files, &temporaries))
             .and_then(|()| sync_file_system(&files[0].0));
         if published.is_err() {

@@ -34,5 +34,8 @@ pub mod unpickle;
 
 pub use error::{Error, ErrorKind, Result};
 
+/// Asked between the steps of long work; true stops it.
+pub type Interrupted<'a> = &'a dyn Fn() -> bool;
+
 /// The version of the whole project.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,6 +1,6 @@
 //! Jobs into chunks by weight: numbers from 1, deterministic, ties by position.
 
-use crate::registry::Interrupted;
+use crate::Interrupted;
 
 /// A weight or a capacity that packing cannot use.
 #[derive(Clone, Copy, Debug, PartialEq)]

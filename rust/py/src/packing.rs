@@ -1,7 +1,7 @@
 //! Jobs into chunks by weight.
 
+use batchwright_core::Interrupted;
 use batchwright_core::packing::{self, Unpackable};
-use batchwright_core::registry::Interrupted;
 use numpy::{PyArray1, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;

@@ -690,7 +690,6 @@ impl Store {
         })
     }
 
-    /// Start, end, peak in KiB and CPU time in microseconds.
     /// Those of these jobs that have the same definition in another registry.
     fn same_as(&self, py: Python<'_>, other: &Self, ids: &IdSet) -> PyResult<IdSet> {
         let same = enter(py, |interrupt| {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::Interrupted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{self, FILE_HEADER, FRAME_HEADER, FileId};
 use crate::ids::{IdSet, JobId};
@@ -11,7 +12,7 @@ use crate::layout::RunId;
 use crate::run::{self, Body, Cause, Failure, LogPiece, Record, RecordFault, Stored};
 use crate::tables::{Stage, Tables, row};
 
-use super::{Interrupted, Registry};
+use super::Registry;
 
 /// How much of a run file is read at once.
 const WINDOW: usize = 4 << 20;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 #[cfg(feature = "arrow")]
 use std::collections::btree_map::Entry;
 
+use crate::Interrupted;
 use crate::error::Result;
 #[cfg(feature = "arrow")]
 use crate::error::{Error, ErrorKind};
@@ -12,8 +13,8 @@ use crate::ids::{IdSet, JobId};
 use crate::run::{Body, End, Failure, LogPiece};
 use crate::tables::{NEVER, Tables, row};
 
+use super::Registry;
 use super::collecting::{Window, end_place, go_on, runs_of, stored};
-use super::{Interrupted, Registry};
 
 #[cfg(feature = "arrow")]
 /// So many jobs are compared at a time.

@@ -42,6 +42,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Interrupted;
 use crate::access::Access;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
@@ -57,9 +58,6 @@ use loading::Loaded;
 use looking::Looks;
 use ownership::{Lease, Owner, Standing};
 use writing::Writer;
-
-/// Asked between the steps of long work; true stops it.
-pub type Interrupted<'a> = &'a dyn Fn() -> bool;
 
 /// `registry.json`: written once, when the registry is made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,11 +8,12 @@ use arrow_array::builder::{
 use arrow_array::{Array, ArrayRef, NullArray, RecordBatch};
 use arrow_schema::{Field, Schema};
 
+use crate::Interrupted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::JobId;
 use crate::unpickle::{Plain, Scalar, Unpickler};
 
-use super::{Interrupted, Registry};
+use super::Registry;
 
 /// Integers beyond it are not all floats.
 const EXACT: i64 = 1 << 53;

@@ -1,5 +1,6 @@
 //! Whether the owner of an epoch still lives, by what its journal shows.
 
+use crate::Interrupted;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{self, Content, FILE_HEADER, Position};
@@ -7,7 +8,6 @@ use crate::fs::Fs;
 use crate::journal::Record;
 use crate::layout::Layout;
 
-use super::Interrupted;
 use super::ownership::{self, Lease, Owner};
 
 /// Whether an owner's last beat, or its claim where none is found, is older than a lease by the

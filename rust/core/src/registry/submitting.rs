@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use crate::Interrupted;
 use crate::collection::{Builder, Header, Limits, Row};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{IdSet, JobId};
@@ -13,7 +14,7 @@ use crate::layout::ChunkId;
 use crate::tables::{Tables, row};
 
 use super::writing::Durability;
-use super::{Interrupted, Registry, maintenance};
+use super::{Registry, maintenance};
 
 /// Collections are published in groups of so many bytes.
 const GROUP: usize = 64 << 20;

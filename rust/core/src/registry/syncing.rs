@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 
+use crate::Interrupted;
 use crate::clock::Micros;
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::{self, Content, FILE_HEADER, Frame, FrameReader, HeaderFault, Position};
@@ -13,7 +14,7 @@ use crate::tables::{Chunk, Stage, Tables};
 
 use super::looking::{LATE_LOOKS, LATE_LOOKS_AFTER_LOAD, Looks, SILENCE, Sign, has_claim};
 use super::writing::Durability;
-use super::{Inner, Interrupted, Registry, Role};
+use super::{Inner, Registry, Role};
 
 impl Registry {
     /// Merges what run files say; true if anything changed. A reader does it in memory.

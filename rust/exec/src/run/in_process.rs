@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use batchwright_core::Interrupted;
 use batchwright_core::access::Access;
 use batchwright_core::clock::SystemClock;
 use batchwright_core::collection::Collection;
@@ -11,7 +12,7 @@ use batchwright_core::frame::FrameWriter;
 use batchwright_core::fs::{Fs, JournalFile, Published, RealFs};
 use batchwright_core::ids::IdSet;
 use batchwright_core::layout::{Layout, RunId};
-use batchwright_core::registry::{Interrupted, Registry};
+use batchwright_core::registry::Registry;
 use batchwright_core::run::{Body, Closed, End, LogPiece, Record, Started, Stored};
 
 use super::claim;
